@@ -1,0 +1,1 @@
+"""The daemon, its operator's command line and the client they share. `ARCHITECTURE.md` has the map."""

@@ -1,0 +1,59 @@
+"""The two model bases: what strangers send is strict, what this project writes is lenient to read.
+
+`Request` refuses unknown fields and does not coerce (a number in quotes is not a number). `Wire` ignores fields it does
+not know, so that an older reader survives a newer writer.
+"""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+JOB_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+
+
+class Request(BaseModel):
+    """Base of everything that a stranger sends."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        str_max_length=65_536,
+        protected_namespaces=(),
+        use_attribute_docstrings=True,
+    )
+
+
+class Wire(BaseModel):
+    """Base of everything that this project writes: replies, events, documents."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=(), use_attribute_docstrings=True)
+
+
+def _without_nul(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError("must not contain a NUL character")
+    return value
+
+
+def _plain_word(value: str) -> str:
+    if _CONTROL.search(value):
+        raise ValueError("must not contain control characters or line breaks")
+    if value.startswith("-"):
+        raise ValueError("must not begin with '-', because ms-swift would read it as an option")
+    if value != value.strip():
+        raise ValueError("must not begin or end with white space")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+"""Free text for an argument vector: anything but NUL, at most 65,536 characters."""
+
+Word = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_plain_word)]
+"""A path, a hub id or a name: one line, never to be mistaken for an option, at most 4,096 characters."""
+
+JobId = Annotated[str, Field(pattern=JOB_ID_PATTERN)]
+"""A job's id: letters, digits, `-` and `_`, at most 64; safe as a routing key word and as a file name."""

@@ -1,0 +1,198 @@
+"""What every kind of training request shares: the fields of the contract's first table and their bounds.
+
+Bounds are ms-swift's (and transformers') own; where those have none, only what can never work is refused. A kind
+adds its own fields and defaults in a file beside this one.
+"""
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from schemas.base import Request, Text, Word
+
+MAX_DATASETS = 256
+MAX_LABELS = 32
+MAX_EXTRA_ARGS = 100
+
+_OPTION_NAME = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
+_LABEL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")
+_SECRET_NAME = re.compile(
+    r"(^|_)(token|secret|password|passwd|api_key|apikey|access_key|credential)s?(_|$)", re.IGNORECASE
+)
+
+ENV_ALLOWED = re.compile(
+    r"^(NCCL_[A-Z0-9_]+|GLOO_[A-Z0-9_]+|OMP_NUM_THREADS|MKL_NUM_THREADS|TOKENIZERS_PARALLELISM"
+    r"|PYTORCH_CUDA_ALLOC_CONF|PYTORCH_ALLOC_CONF|CUDA_LAUNCH_BLOCKING|CUDA_DEVICE_MAX_CONNECTIONS|TORCH_NCCL_[A-Z0-9_]+"
+    r"|TORCH_DISTRIBUTED_DEBUG|HF_ENDPOINT|HF_HOME|HF_HUB_OFFLINE|HF_HUB_CACHE|HF_DATASETS_CACHE|HF_DATASETS_OFFLINE"
+    r"|TRANSFORMERS_OFFLINE|MODELSCOPE_CACHE|USE_HF|USE_MODELSCOPE_HUB"
+    r"|WANDB_PROJECT|WANDB_MODE|WANDB_NAME|WANDB_DIR|SWANLAB_PROJECT|SWANLAB_MODE"
+    r"|MAX_PIXELS|MIN_PIXELS|IMAGE_FACTOR|IMAGE_MAX_TOKEN_NUM|VIDEO_[A-Z0-9_]+|FPS|FPS_MAX_FRAMES|FPS_MIN_FRAMES|NFRAMES"
+    r"|SIZE_FACTOR|MAX_NUM|INPUT_SIZE|LOG_LEVEL|SWIFT_DEBUG)$"
+)
+"""Environment names a request may set: settings of NCCL, torch, the hubs and the vision processors. None loads code,
+chooses devices or changes where programs are found; secrets come from the daemon's own environment."""
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether an option or field of this name carries a secret (`hub_token`, `api_key`, ...)."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def _whole_as_int(value: float) -> float:
+    """Keep 1 as 1, so that documents and command lines show what was sent and not 1.0."""
+    return int(value) if abs(value) < 2**53 and value == int(value) else value
+
+
+def _steps_or_ratio(value: float) -> float:
+    if value >= 1 and value != int(value):
+        raise ValueError("must be a whole number of steps, or a ratio of all steps between 0 and 1")
+    return value
+
+
+Number = Annotated[float, AfterValidator(_whole_as_int)]
+PositiveInt = Annotated[int, Field(ge=1, le=2**31 - 1)]
+PositiveFloat = Annotated[Number, Field(gt=0)]
+StepsOrRatio = Annotated[Number, Field(gt=0, le=2**31 - 1), AfterValidator(_steps_or_ratio)]
+"""Whole steps (>= 1), or a ratio of all steps (between 0 and 1), as transformers reads it."""
+
+Scalar = bool | int | float | Text
+ExtraValue = Scalar | list[Scalar]
+
+
+class TrainingFields(Request):
+    """The fields of a training request that every kind has; units and origins stand with each."""
+
+    model_path: Word
+    """A local folder, or a model id of the hub that ms-swift uses (`--model`)."""
+    output_dir: Word
+    """Folder for ms-swift's versioned run folder; a relative one resolves below the daemon's work folder."""
+    gpu_id: Annotated[str, Field(pattern=r"^\d{1,4}(,\d{1,4})*$")] | None = None
+    """Exactly these device indices, comma-separated (`"0"`, `"0,1"`); absent: any `gpu_count`."""
+    gpu_count: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Number of devices, where `gpu_id` does not name them."""
+    num_epochs: PositiveFloat = 1
+    """Passes over the data (`--num_train_epochs`)."""
+    batch_size: PositiveInt = 1
+    """Rows per device and step, in training and evaluation."""
+    learning_rate: PositiveFloat = 1e-4
+    """Peak learning rate (`--learning_rate`)."""
+    lora_rank: PositiveInt = 8
+    """Rank of the LoRA matrices (`--lora_rank`)."""
+    lora_alpha: PositiveInt = 32
+    """LoRA scaling (`--lora_alpha`)."""
+    target_modules: Word = "all-linear"
+    """Modules to adapt, space-separated where several (`--target_modules`)."""
+    gradient_accumulation_steps: PositiveInt = 16
+    """Batches per optimizer step."""
+    eval_steps: StepsOrRatio = 50
+    """Steps between evaluations; without a validation set nothing is evaluated."""
+    save_steps: StepsOrRatio = 50
+    """Steps between checkpoints."""
+    save_total_limit: PositiveInt = 2
+    """Checkpoints kept; older ones are removed by ms-swift."""
+    logging_steps: StepsOrRatio = 5
+    """Steps between logged metrics; the first step is always logged."""
+    max_length: PositiveInt = 2048
+    """Tokens per row, longer ones are handled as ms-swift's `truncation_strategy` says."""
+    warmup_ratio: Annotated[Number, Field(ge=0, le=1)] = 0.05
+    """Share of all steps for learning-rate warm-up."""
+    dataloader_num_workers: Annotated[int, Field(ge=0, le=1024)] = 4
+    """Data loader processes per training process."""
+    torch_dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    """Type of the model's weights."""
+    system: Text = "You are a helpful assistant."
+    """System prompt."""
+    model_author: Word = "swift"
+    """Author name for self-cognition data."""
+    model_name: Word = "swift-robot"
+    """Model name for self-cognition data."""
+    model_type: Word | None = None
+    """ms-swift's model type, needed where a local folder's name does not tell it."""
+    template: Word | None = None
+    """ms-swift's chat template, needed with `model_type`."""
+    val_datasets: Annotated[list[Word], Field(min_length=1, max_length=MAX_DATASETS)] | None = None
+    """Validation data sets (`--val_dataset`)."""
+    split_dataset_ratio: Annotated[Number, Field(ge=0, lt=1)] | None = None
+    """Share of the training data set apart for validation."""
+    train_type: Annotated[str, Field(pattern=_OPTION_NAME.pattern)] = "lora"
+    """Tuner: `lora`, `full`, `dora`, ... any that the installed ms-swift has."""
+    priority: Annotated[int, Field(ge=0, le=10)] = 0
+    """0 to 10; higher starts first."""
+    labels: dict[str, Annotated[str, Field(max_length=256)]] = {}
+    """Free labels for lists and events; at most 32, names of at most 63 characters, values of 256."""
+    env: dict[str, Annotated[Text, Field(max_length=4096)]] = {}
+    """Environment of the training process; names from an allow-list."""
+    extra_args: dict[str, ExtraValue] = {}
+    """Further `swift sft` options by exact name; checked against the installed ms-swift's own."""
+    auto_export: bool = True
+    """Merge the adapter into the model after a LoRA run completes."""
+    max_retries: Annotated[int, Field(ge=0, le=100)] = 0
+    """New attempts after a failure that another attempt may not meet again."""
+    timeout_seconds: PositiveFloat | None = None
+    """Seconds an attempt may run before it is stopped and failed with `timeout`."""
+
+    @field_validator("gpu_id")
+    @classmethod
+    def _no_device_twice(cls, value: str | None) -> str | None:
+        if value is not None:
+            indices = [int(part) for part in value.split(",")]
+            if len(set(indices)) != len(indices):
+                raise ValueError("names a device twice")
+        return value
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_named(cls, value: dict[str, str]) -> dict[str, str]:
+        if len(value) > MAX_LABELS:
+            raise ValueError(f"has {len(value)} labels; at most {MAX_LABELS} are allowed")
+        for name in value:
+            if not _LABEL_NAME.match(name):
+                raise ValueError(f"label name {name[:80]!r} must match {_LABEL_NAME.pattern}")
+        return value
+
+    @field_validator("env")
+    @classmethod
+    def _env_allowed(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not ENV_ALLOWED.match(name):
+                raise ValueError(
+                    f"{name[:80]!r} is not an environment name that a request may set; "
+                    "an operator can set it in the daemon's own environment, which trainings inherit"
+                )
+        return value
+
+    @field_validator("extra_args")
+    @classmethod
+    def _extra_args_named(cls, value: dict[str, ExtraValue]) -> dict[str, ExtraValue]:
+        if len(value) > MAX_EXTRA_ARGS:
+            raise ValueError(f"has {len(value)} options; at most {MAX_EXTRA_ARGS} are allowed")
+        for name, given in value.items():
+            if not _OPTION_NAME.match(name):
+                raise ValueError(f"{name[:80]!r} is not an option name; use the exact name without dashes")
+            if is_secret_name(name):
+                raise ValueError(
+                    f"{name!r} carries a secret, which a stored job must not; "
+                    "set it in the daemon's environment (HF_TOKEN, MODELSCOPE_API_TOKEN, ...), which trainings inherit"
+                )
+            if isinstance(given, list) and any(isinstance(item, str) and item.startswith("-") for item in given):
+                raise ValueError(f"{name!r}: a list's values must not begin with '-'")
+        return value
+
+    @model_validator(mode="after")
+    def _count_agrees_with_ids(self) -> Self:
+        if self.gpu_id is not None:
+            named = len(self.gpu_id.split(","))
+            if self.gpu_count not in (1, named):  # 1 is also the default, which says nothing
+                raise ValueError(f"gpu_id names {named} devices, gpu_count says {self.gpu_count}; give one of them")
+        return self
+
+    @property
+    def pinned_devices(self) -> tuple[int, ...]:
+        """The device indices that `gpu_id` names; empty where any device will do."""
+        return tuple(int(part) for part in self.gpu_id.split(",")) if self.gpu_id else ()
+
+    @property
+    def device_count(self) -> int:
+        """How many devices the job needs."""
+        return len(self.pinned_devices) or self.gpu_count

@@ -12,14 +12,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from daemon.core.scheduler import Held, Work
+from daemon.swift.checkpoints import Folder
+from daemon.swift.installed import Installed
 from schemas.enums import TrainingStatus, TrainingType
 from schemas.events import CloudEvent, Device, OutboxEvent
 from schemas.jobs import MetricPoint, TrainingJob
 from schemas.nodes import NodeRecord
-
-from daemon.core.scheduler import Held, Work
-from daemon.swift.checkpoints import Folder
-from daemon.swift.installed import Installed
 
 
 class UnavailableError(Exception):

@@ -287,6 +287,8 @@ class RunEnd:
     """Processes of the run that could not be ended."""
     note: str = ""
     """What else is known, for a person."""
+    rebooted: bool = False
+    """The host was started anew since the run began."""
 
 
 class Run(Protocol):
@@ -328,6 +330,10 @@ class Runs(Protocol):
 
     async def forget(self, run_id: str) -> None:
         """Remove the record of an ended run."""
+        ...
+
+    async def free_port(self) -> int:
+        """A TCP port that nobody listens on and that was not handed out lately."""
         ...
 
 

@@ -36,6 +36,8 @@ class ExportOrder(Wire):
     merge_lora: bool
     quant_method: str | None = None
     quant_bits: int | None = None
+    requested_at: datetime
+    """UTC; the export's age among what waits for devices."""
     stop: bool = False
     """The daemon was told to end this export (its job is being deleted)."""
 
@@ -82,7 +84,10 @@ class Internal(Wire):
     last_log_at: datetime | None = None
     checkpoint_step: int = 0
     """Step of the newest checkpoint that was told of in this attempt."""
-    export_checkpoint: str | None = None
+    export_argv: tuple[str, ...] = ()
+    """The exact command line of the newest export."""
+    master_port: int | None = None
+    """Rendezvous port of a multi-device attempt; part of its lease."""
 
 
 class JobFields(BaseModel):

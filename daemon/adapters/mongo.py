@@ -1,0 +1,409 @@
+"""The store on MongoDB, a standalone `mongod` or a replica set. The only file that knows Motor.
+
+Every change of a job is one guarded update of one document, built by `documents.changes`; no transaction is needed.
+Collections: `jobs` and `nodes` (with their outboxes), `events` (what was published), `metrics` (the curves, in
+buckets) and `commands` (replies to repeat, dropped by a TTL index).
+
+What must not be lost is acknowledged by the journal (`j`); progress, curve and wait reasons, which are written again
+or read again from the log, are not worth that wait. Options in the URL come before the ones chosen here.
+
+A call that raises `UnavailableError` may have been carried out all the same: the answer was lost. Repeating it is
+safe: `insert_job` then says False; a guarded write says False as well, and the caller reads the document again and sees
+whether its own change (its revision, its event, its reply) is there; the others change nothing twice.
+
+The client belongs to the running event loop, so it is made with the first call and not before.
+"""
+
+import asyncio
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo import ASCENDING, DESCENDING, UpdateOne, WriteConcern
+from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
+
+from daemon.adapters.curves import Thinning, bucket_of, bucket_updates, read_buckets
+from daemon.adapters.documents import (
+    HEARTBEAT_FIELDS,
+    HELD_FIELDS,
+    WORK_FIELDS,
+    Document,
+    changes,
+    history_documents,
+    job_document,
+    job_filter,
+    node_document,
+    progress_values,
+    read_held,
+    read_job,
+    read_node,
+    read_outbox,
+    read_work,
+)
+from daemon.adapters.mongo_indexes import INDEXES, OUTBOX_NOT_EMPTY, OUTBOX_TIME
+from daemon.adapters.mongo_outage import address, client_options, is_away, only_duplicates, why_away
+from daemon.core.lifecycle import HOLDS_DEVICES
+from daemon.core.scheduler import Held, Work
+from daemon.ports import FolderTakenError, JobPage, JobQuery, Subject, UnavailableError
+from schemas.enums import ExportStatus, TrainingStatus, TrainingType
+from schemas.events import CloudEvent, OutboxEvent
+from schemas.jobs import MetricPoint, TrainingJob
+from schemas.nodes import NodeRecord
+
+if TYPE_CHECKING:
+    from motor.motor_asyncio import AsyncIOMotorCollection
+
+    Collection = AsyncIOMotorCollection[Document]
+
+CHECK_TIMEOUT_S = 4.0
+_BUCKETS_PER_BATCH = 4
+_REASONS_PER_WRITE = 1000
+
+_HOLDING = {"status": {"$in": sorted(status.value for status in HOLDS_DEVICES)}}
+_EXPORTING = {"export_status": ExportStatus.RUNNING.value}
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    client: "AsyncIOMotorClient[Document]"
+    jobs: "Collection"
+    progress: "Collection"
+    """The jobs again, for writes that need not wait for the journal."""
+    events: "Collection"
+    metrics: "Collection"
+    commands: "Collection"
+    nodes: "Collection"
+
+    def of(self, subject: Subject) -> "Collection":
+        return self.jobs if subject is Subject.JOB else self.nodes
+
+
+class MongoStore:
+    """`ports.Store` on the database `database` of the server or replica set at `url`.
+
+    Raises `ValueError` for a URL that asks for unacknowledged writes (`w=0`).
+    """
+
+    def __init__(self, url: str, database: str) -> None:
+        self._url = url
+        self._database = database
+        self._address = address(url)
+        self._options = client_options(url)
+        self._connection: _Connection | None = None
+
+    # ------------------------------------------------------------ the whole
+
+    async def prepare(self) -> None:
+        db = self._connected().client[self._database]
+        with self._reaching():
+            for name, indexes in INDEXES.items():
+                await db[name].create_indexes(indexes)
+
+    async def check(self) -> str:
+        db = self._connected()
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT_S):
+                await db.jobs.find_one({}, {"_id": 1})  # unlike a ping, it needs the right to read
+        except TimeoutError:
+            return f"no answer from the store at {self._address} in {CHECK_TIMEOUT_S:g} s; is it overloaded?"
+        except PyMongoError as error:
+            return why_away(error, self._address)
+        return "ok"
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            self._connection.client.close()
+            self._connection = None
+
+    # ------------------------------------------------------------ jobs
+
+    async def insert_job(self, job: TrainingJob) -> bool:
+        db = self._connected()
+        with self._reaching():
+            try:
+                await db.jobs.insert_one(job_document(job))
+            except DuplicateKeyError as error:
+                if await db.jobs.find_one({"_id": job.id}, {"_id": 1}) is not None:
+                    return False
+                raise _folder_taken(job) from error
+        return True
+
+    async def get_job(self, job_id: str) -> TrainingJob | None:
+        db = self._connected()
+        with self._reaching():
+            document = await db.jobs.find_one({"_id": job_id})
+        return None if document is None else read_job(document)
+
+    async def update_job(self, before: TrainingJob, after: TrainingJob) -> bool:
+        db = self._connected()
+        with self._reaching():
+            try:
+                result = await db.jobs.update_one(
+                    {"_id": before.id, "internal.revision": before.internal.revision},
+                    changes(job_document(before), job_document(after)),
+                )
+            except DuplicateKeyError as error:
+                raise _folder_taken(after) from error
+        return result.matched_count == 1
+
+    async def note_progress(self, job_id: str, attempt: int, values: Mapping[str, object]) -> bool:
+        db = self._connected()
+        fields = progress_values(values)
+        change = {"$set": fields} if fields else {"$setOnInsert": {"_id": job_id}}
+        with self._reaching():
+            result = await db.progress.update_one({"_id": job_id, "attempt": attempt}, change)
+        return result.matched_count == 1
+
+    async def delete_job(self, job: TrainingJob) -> bool:
+        db = self._connected()
+        with self._reaching():
+            result = await db.jobs.delete_one({"_id": job.id, "internal.revision": job.internal.revision})
+            if result.deleted_count == 0 and await db.jobs.find_one({"_id": job.id}, {"_id": 1}) is not None:
+                return False
+            # also where the job was gone already: the answer to an earlier call may have been lost
+            await db.events.delete_many({"kind": Subject.JOB.value, "subject": job.id})
+            await db.metrics.delete_many({"job_id": job.id})
+        return result.deleted_count == 1
+
+    async def list_jobs(self, query: JobQuery) -> JobPage:
+        db = self._connected()
+        chosen = job_filter(query)
+        typed = chosen if query.training_type is None else {**chosen, "training_type": query.training_type.value}
+        cursor = db.jobs.find(typed).sort([("created_at", DESCENDING), ("_id", DESCENDING)])
+        with self._reaching():
+            documents, *totals = await asyncio.gather(
+                cursor.skip((query.page - 1) * query.size).limit(query.size).to_list(None),
+                *(db.jobs.count_documents({**chosen, "training_type": kind.value}) for kind in TrainingType),
+            )
+        by_type = dict(zip(TrainingType, cast("list[int]", totals), strict=True))
+        return JobPage(
+            jobs=tuple(map(read_job, documents)),
+            total=sum(by_type.values()) if query.training_type is None else by_type[query.training_type],
+            total_llm=by_type[TrainingType.LLM],
+            total_vlm=by_type[TrainingType.VLM],
+        )
+
+    async def counts(self) -> dict[str, int]:
+        db = self._connected()
+        names = [status.value for status in TrainingStatus]
+        with self._reaching():
+            groups = await db.jobs.aggregate(
+                [{"$match": {"status": {"$in": names}}}, {"$group": {"_id": "$status", "count": {"$sum": 1}}}]
+            ).to_list(None)
+        found = {str(group["_id"]): cast("int", group["count"]) for group in groups}
+        return {name: found.get(name, 0) for name in names}
+
+    # ------------------------------------------------------------ scheduling
+
+    async def waiting(self, limit: int) -> list[Work]:
+        if limit < 1:  # which MongoDB would read as no limit
+            return []
+        db = self._connected()
+        trainings = db.jobs.find({"status": TrainingStatus.QUEUED.value}, WORK_FIELDS).sort(
+            [("priority", DESCENDING), ("queued_at", ASCENDING), ("_id", ASCENDING)]
+        )
+        exports = db.jobs.find({"export_status": ExportStatus.QUEUED.value}, WORK_FIELDS).sort(
+            [("priority", DESCENDING), ("internal.export_order.requested_at", ASCENDING), ("_id", ASCENDING)]
+        )
+        with self._reaching():
+            found = await asyncio.gather(trainings.limit(limit).to_list(None), exports.limit(limit).to_list(None))
+        return read_work({document["_id"]: document for part in found for document in part}.values(), limit)
+
+    async def held(self) -> list[Held]:
+        db = self._connected()
+        with self._reaching():
+            return read_held(await db.jobs.find({"$or": [_HOLDING, _EXPORTING]}, HELD_FIELDS).to_list(None))
+
+    async def jobs_on(self, node_id: str) -> list[TrainingJob]:
+        db = self._connected()
+        here = [{**_HOLDING, "node_id": node_id}, {**_EXPORTING, "internal.export_node_id": node_id}]
+        with self._reaching():
+            documents = await db.jobs.find({"$or": here}).to_list(None)
+        return sorted(map(read_job, documents), key=lambda job: job.id)
+
+    async def note_wait_reasons(self, reasons: Mapping[str, str]) -> None:
+        db = self._connected()
+        waits = [{"status": TrainingStatus.QUEUED.value}, {"export_status": ExportStatus.QUEUED.value}]
+        writes = [
+            UpdateOne({"_id": job_id, "$or": waits}, {"$set": {"wait_reason": reason}})
+            for job_id, reason in reasons.items()
+        ]
+        with self._reaching():
+            for start in range(0, len(writes), _REASONS_PER_WRITE):
+                await db.progress.bulk_write(writes[start : start + _REASONS_PER_WRITE], ordered=False)
+
+    # ------------------------------------------------------------ events
+
+    async def outbox_subjects(self, limit: int) -> list[tuple[Subject, str]]:
+        if limit < 1:
+            return []
+        db = self._connected()
+        oldest = {"time": {"$first": "$internal.outbox.event.time"}}
+        with self._reaching():
+            found = [
+                (cast("datetime", document["time"]), subject, str(document["_id"]))
+                for subject in Subject
+                for document in await db.of(subject)
+                .find(OUTBOX_NOT_EMPTY, oldest)
+                .sort(OUTBOX_TIME, ASCENDING)
+                .limit(limit)
+                .to_list(None)
+            ]
+        return [(subject, subject_id) for _, subject, subject_id in sorted(found)[:limit]]
+
+    async def outbox(self, subject: Subject, subject_id: str) -> tuple[OutboxEvent, ...]:
+        db = self._connected()
+        with self._reaching():
+            document = await db.of(subject).find_one({"_id": subject_id}, {"internal.outbox": 1})
+        return () if document is None else read_outbox(document)
+
+    async def outbox_done(self, subject: Subject, subject_id: str, events: Sequence[OutboxEvent]) -> None:
+        if not events:
+            return
+        db = self._connected()
+        published = {"internal.outbox": {"sequence": {"$lte": max(event.sequence for event in events)}}}
+        with self._reaching():
+            try:
+                await db.events.insert_many(history_documents(subject.value, subject_id, events), ordered=False)
+            except BulkWriteError as error:
+                if not only_duplicates(error):
+                    raise
+            result = await db.of(subject).update_one({"_id": subject_id}, {"$pull": published})
+            if result.matched_count == 0:  # deleted meanwhile: its history goes with it
+                await db.events.delete_many({"kind": subject.value, "subject": subject_id})
+
+    async def events(self, job_id: str, after: int, limit: int) -> list[CloudEvent]:
+        if limit < 1:
+            return []
+        waiting = await self.outbox(Subject.JOB, job_id)  # first: an event that moves meanwhile is then in both
+        db = self._connected()
+        with self._reaching():
+            kept = (
+                await db.events.find({"kind": Subject.JOB.value, "subject": job_id, "sequence": {"$gt": after}})
+                .sort("sequence", ASCENDING)
+                .limit(limit)
+                .to_list(None)
+            )
+        found = {item.sequence: item.event for item in waiting if item.sequence > after}
+        found |= {cast("int", item["sequence"]): CloudEvent.model_validate(item["event"]) for item in kept}
+        return [found[sequence] for sequence in sorted(found)[:limit]]
+
+    # ------------------------------------------------------------ curves
+
+    async def add_points(self, job_id: str, points: Sequence[MetricPoint]) -> None:
+        db = self._connected()
+        writes = [
+            UpdateOne({"_id": key}, update, upsert=True) for key, update in bucket_updates(job_id, points).items()
+        ]
+        if writes:
+            with self._reaching():
+                await db.metrics.bulk_write(writes, ordered=False)
+
+    async def points(self, job_id: str, after_step: int, max_points: int) -> list[MetricPoint]:
+        db = self._connected()
+        thinning = Thinning(max_points)
+        with self._reaching():
+            cursor = db.metrics.find({"job_id": job_id, "bucket": {"$gte": bucket_of(after_step)}})
+            cursor = cursor.sort([("bucket", ASCENDING), ("attempt", ASCENDING)]).batch_size(_BUCKETS_PER_BATCH)
+            same: list[Document] = []
+            async for bucket in cursor:
+                if same and same[0]["bucket"] != bucket["bucket"]:
+                    thinning.add(_behind(after_step, read_buckets(same)))
+                    same = []
+                same.append(bucket)
+            thinning.add(_behind(after_step, read_buckets(same)))
+        return thinning.result()
+
+    # ------------------------------------------------------------ replies
+
+    async def find_reply(self, message_id: str) -> bytes | None:
+        db = self._connected()
+        with self._reaching():
+            document = await db.commands.find_one({"_id": message_id})
+        return None if document is None else cast("bytes", document["reply"])
+
+    async def remember_reply(self, message_id: str, reply: bytes) -> None:
+        db = self._connected()
+        with self._reaching():
+            try:
+                await db.commands.insert_one({"_id": message_id, "reply": reply, "at": datetime.now(UTC)})
+            except DuplicateKeyError:
+                return
+
+    # ------------------------------------------------------------ nodes
+
+    async def put_node(self, node: NodeRecord) -> None:
+        db = self._connected()
+        document = node_document(node)
+        heartbeat = {name: document.pop(name) for name in HEARTBEAT_FIELDS}
+        document.pop("_id")
+        update = {"$set": heartbeat, "$setOnInsert": document}
+        with self._reaching():
+            try:
+                await db.nodes.update_one({"_id": node.node_id}, update, upsert=True)
+            except DuplicateKeyError:  # two made it at once; now it is there
+                await db.nodes.update_one({"_id": node.node_id}, update, upsert=True)
+
+    async def get_node(self, node_id: str) -> NodeRecord | None:
+        db = self._connected()
+        with self._reaching():
+            document = await db.nodes.find_one({"_id": node_id})
+        return None if document is None else read_node(document)
+
+    async def update_node(self, before: NodeRecord, after: NodeRecord) -> bool:
+        db = self._connected()
+        with self._reaching():
+            result = await db.nodes.update_one(
+                {"_id": before.node_id, "internal.revision": before.internal.revision},
+                changes(node_document(before), node_document(after)),
+            )
+        return result.matched_count == 1
+
+    async def nodes(self) -> list[NodeRecord]:
+        db = self._connected()
+        with self._reaching():
+            return [read_node(document) for document in await db.nodes.find().sort("_id", ASCENDING).to_list(None)]
+
+    # ------------------------------------------------------------ the connection
+
+    def _connected(self) -> _Connection:
+        """The client of the running loop, made with the first call; it connects by itself, and again after a loss."""
+        if self._connection is None:
+            options = cast("dict[str, Any]", self._options)
+            client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(self._url, tz_aware=True, tzinfo=UTC, **options)
+            given = client.write_concern
+            journaled = given if "j" in given.document else WriteConcern(**given.document, j=True)
+            db = client.get_database(self._database)
+            self._connection = _Connection(
+                client=client,
+                jobs=db.get_collection("jobs", write_concern=journaled),
+                progress=db.get_collection("jobs"),
+                events=db.get_collection("events", write_concern=journaled),
+                metrics=db.get_collection("metrics"),
+                commands=db.get_collection("commands", write_concern=journaled),
+                nodes=db.get_collection("nodes", write_concern=journaled),
+            )
+        return self._connection
+
+    @contextmanager
+    def _reaching(self) -> Generator[None]:
+        """Turn what means that the store is away into `UnavailableError`; a bug of ours stays what it is."""
+        try:
+            yield
+        except PyMongoError as error:
+            if is_away(error):
+                raise UnavailableError(why_away(error, self._address)) from error
+            raise
+
+
+def _behind(step: int, points: Iterable[MetricPoint]) -> Iterator[MetricPoint]:
+    return (point for point in points if point.step > step)
+
+
+def _folder_taken(job: TrainingJob) -> FolderTakenError:
+    return FolderTakenError(
+        f"another unfinished job has the run folder {job.internal.output_lock}; wait for it or choose another"
+    )

@@ -1,0 +1,54 @@
+"""The indexes of the database, by collection: one for every query of `mongo.py`, so that none scans a collection.
+
+An index costs every write a little. The outbox and the run folder's lock are therefore partial: a finished job, which
+has neither, is not in them.
+"""
+
+from pymongo import ASCENDING, DESCENDING, IndexModel
+
+COMMAND_MEMORY_S = 48 * 3600
+"""How long the reply to a `message_id` is kept; the contract promises 24 h."""
+
+OUTBOX_NOT_EMPTY = {"internal.outbox.0": {"$exists": True}}
+"""The query that the outbox's partial index answers."""
+
+OUTBOX_TIME = "internal.outbox.0.event.time"
+
+_NEWEST_FIRST = [("created_at", DESCENDING), ("_id", DESCENDING)]
+_OUTBOX = IndexModel([(OUTBOX_TIME, ASCENDING)], name="outbox", partialFilterExpression=OUTBOX_NOT_EMPTY)
+
+INDEXES: dict[str, list[IndexModel]] = {
+    "jobs": [
+        IndexModel(_NEWEST_FIRST, name="newest"),
+        IndexModel([("training_type", ASCENDING), *_NEWEST_FIRST], name="type_newest"),
+        IndexModel([("status", ASCENDING), *_NEWEST_FIRST], name="status_newest"),
+        IndexModel([("owner", ASCENDING), *_NEWEST_FIRST], name="owner_newest"),
+        IndexModel([("internal.label_terms", ASCENDING), *_NEWEST_FIRST], name="label_newest"),
+        IndexModel(
+            [("priority", DESCENDING), ("queued_at", ASCENDING), ("_id", ASCENDING)],
+            name="trainings_waiting",
+            partialFilterExpression={"status": "queued"},
+        ),
+        IndexModel(
+            [("priority", DESCENDING), ("internal.export_order.requested_at", ASCENDING), ("_id", ASCENDING)],
+            name="exports_waiting",
+            partialFilterExpression={"export_status": "queued"},
+        ),
+        IndexModel(
+            [("internal.export_node_id", ASCENDING)],
+            name="exports_running",
+            partialFilterExpression={"export_status": "running"},
+        ),
+        IndexModel(
+            [("internal.output_lock", ASCENDING)],
+            name="output_lock",
+            unique=True,
+            partialFilterExpression={"internal.output_lock": {"$type": "string"}},
+        ),
+        _OUTBOX,
+    ],
+    "nodes": [_OUTBOX],
+    "events": [IndexModel([("kind", ASCENDING), ("subject", ASCENDING), ("sequence", ASCENDING)], name="by_sequence")],
+    "metrics": [IndexModel([("job_id", ASCENDING), ("bucket", ASCENDING), ("attempt", ASCENDING)], name="by_bucket")],
+    "commands": [IndexModel([("at", ASCENDING)], name="expiry", expireAfterSeconds=COMMAND_MEMORY_S)],
+}

@@ -1,0 +1,248 @@
+"""The changes of a job, each a pure function from one document to the next.
+
+A change that others are told of appends its durable event to the document's own outbox under the next sequence number,
+so that state and event are one write. Nothing else builds durable events of jobs.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from daemon.core.lifecycle import ENDED, Cause, next_status
+from schemas.enums import ErrorCode, ExportStatus
+from schemas.events import (
+    CHECKPOINT_TYPE,
+    EXPORT_TYPE,
+    STATUS_TYPE,
+    CheckpointData,
+    CloudEvent,
+    ExportData,
+    JobData,
+    OutboxEvent,
+    StatusData,
+)
+from schemas.jobs import ExportOrder, Internal, RememberedReply, StopOrder, TrainingJob
+
+REPLIES_KEPT = 20
+
+
+def source_of(node_id: str) -> str:
+    """The CloudEvents source of a node."""
+    return f"/swift-trainer/nodes/{node_id}"
+
+
+def with_internal(job: TrainingJob, **changes: object) -> TrainingJob:
+    """The job with fields of its internal part changed."""
+    return job.model_copy(update={"internal": job.internal.model_copy(update=changes)})
+
+
+def with_reply(job: TrainingJob, message_id: str | None, reply: Mapping[str, object]) -> TrainingJob:
+    """The job, remembering the reply to the command that changed it."""
+    if message_id is None:
+        return job
+    entry = RememberedReply(message_id=message_id, reply=dict(reply))
+    return with_internal(job, replies=(*job.internal.replies, entry)[-REPLIES_KEPT:])
+
+
+def created(job: TrainingJob, *, at: datetime, by: str) -> TrainingJob:
+    """A new document with the event that tells of it."""
+    data = StatusData(**_about(job), status=job.status, previous=None, reason="created")
+    return _tell(job, f"status.{job.status}", STATUS_TYPE, data, at, by)
+
+
+def move(  # noqa: PLR0913  # the event's parts are named, and all are needed
+    job: TrainingJob,
+    cause: Cause,
+    *,
+    at: datetime,
+    by: str,
+    reason: str,
+    processes_left: int | None = None,
+    memory_left_mib: float | None = None,
+    **changes: object,
+) -> TrainingJob:
+    """Move a job along the lifecycle table, with other changes in the same write, and tell of it.
+
+    Raises `IllegalMoveError` where the table has no such move.
+    """
+    status = next_status(job.status, cause)
+    moved = job.model_copy(update={"status": status, **changes})
+    if status in ENDED:
+        moved = with_internal(
+            moved.model_copy(update={"completed_at": at, "wait_reason": None, "final_loss": moved.loss}),
+            stop=None,
+            output_lock=None,
+        )
+    data = StatusData(
+        **_about(moved),
+        status=status,
+        previous=job.status,
+        reason=reason,
+        error_code=moved.error_code if status in ENDED else None,
+        error_message=moved.error_message if status in ENDED else None,
+        exit_code=moved.exit_code if status in ENDED else None,
+        processes_left=processes_left,
+        memory_left_mib=memory_left_mib,
+    )
+    return _tell(moved, f"status.{status}", STATUS_TYPE, data, at, by)
+
+
+def queued(job: TrainingJob, cause: Cause, *, at: datetime, by: str, reason: str, **internal: object) -> TrainingJob:
+    """Put a job into the queue: a start, a resume or a retry. What the last attempt ended with is cleared."""
+    cleared = with_internal(job, stop=None, output_lock=job.run_dir, **internal)
+    return move(
+        cleared,
+        cause,
+        at=at,
+        by=by,
+        reason=reason,
+        queued_at=at,
+        completed_at=None,
+        devices=(),
+        process_id=None,
+        wait_reason="waits for the scheduler",
+        error_code=None,
+        error_message=None,
+        exit_code=None,
+        phase=None,
+        final_loss=None,
+        estimated_time_remaining=None,
+    )
+
+
+def stop_ordered(job: TrainingJob, order: StopOrder, *, by: str) -> TrainingJob:
+    """Ask for a job's end: a waiting one is cancelled at once, a running one is stopping until it is gone."""
+    return move(
+        with_internal(job, stop=order),
+        Cause.STOP,
+        at=order.requested_at,
+        by=by,
+        reason="stop requested" + (", saving a checkpoint first" if order.save else ""),
+        wait_reason=None,
+    )
+
+
+def claimed(  # noqa: PLR0913
+    job: TrainingJob,
+    *,
+    at: datetime,
+    by: str,
+    devices: tuple[int, ...],
+    log_file_path: str,
+    argv: tuple[str, ...],
+    log_size: int,
+    metrics_size: int,
+) -> TrainingJob:
+    """Lease devices to a job and begin its next attempt."""
+    resumed = job.internal.resume_from
+    attempt = job.attempt + 1
+    fresh: dict[str, object] = {} if resumed else {"progress": 0.0, "current_step": 0, "total_steps": None, "loss": None}
+    ready = with_internal(
+        job,
+        log_offset=log_size,
+        attempt_offset=log_size,
+        metrics_offset=metrics_size,
+        checkpoint_step=job.internal.checkpoint_step if resumed else 0,
+        not_before=None,
+    )
+    named = ",".join(map(str, devices))
+    return move(
+        ready,
+        Cause.CLAIM,
+        at=at,
+        by=by,
+        reason=f"attempt {attempt} on node {by}, device{'s' if len(devices) > 1 else ''} {named}"
+        + (f", from {resumed}" if resumed else ""),
+        attempt=attempt,
+        node_id_=None,
+        **fresh,
+        started_at=at,
+        devices=devices,
+        wait_reason=None,
+        log_file_path=log_file_path,
+        swift_argv=argv,
+    )
+
+
+def checkpoint_seen(job: TrainingJob, path: str, step: int, best: str | None, *, at: datetime, by: str) -> TrainingJob:
+    """A checkpoint is complete on disk."""
+    known = with_internal(
+        job.model_copy(update={"checkpoint_path": path, "best_checkpoint_path": best or job.best_checkpoint_path}),
+        checkpoint_step=step,
+    )
+    data = CheckpointData(**_about(known), path=path, step=step)
+    return _tell(known, "checkpoint", CHECKPOINT_TYPE, data, at, by)
+
+
+def export_moved(
+    job: TrainingJob, status: ExportStatus, *, at: datetime, by: str, changes: Mapping[str, object], **internal: object
+) -> TrainingJob:
+    """Move a job's export; the job's own status stays."""
+    ended = status in {ExportStatus.COMPLETED, ExportStatus.FAILED}
+    moved = with_internal(
+        job.model_copy(
+            update={
+                "export_status": status,
+                "export_completed": status is ExportStatus.COMPLETED,
+                "export_time": at if ended else None,
+                "export_error": None,
+                **changes,
+            }
+        ),
+        **internal,
+    )
+    order = moved.internal.export_order
+    data = ExportData(
+        **_about(moved),
+        export_status=status,
+        export_completed=moved.export_completed,
+        export_path=moved.export_path,
+        export_time=moved.export_time,
+        export_error=moved.export_error,
+        checkpoint=order.checkpoint if order else None,
+    )
+    return _tell(moved, f"export.{status}", EXPORT_TYPE, data, at, by)
+
+
+def export_ordered(job: TrainingJob, order: ExportOrder, *, at: datetime, by: str) -> TrainingJob:
+    """Queue an export for devices of its own."""
+    changes: dict[str, object] = {"export_path": None}
+    return export_moved(job, ExportStatus.QUEUED, at=at, by=by, changes=changes, export_order=order)
+
+
+def failed_before_start(job: TrainingJob, *, at: datetime, by: str, code: ErrorCode, message: str) -> TrainingJob:
+    """A queued job that can never be started here: its command line could not be made."""
+    return move(
+        job, Cause.FAIL, at=at, by=by, reason=message, error_code=code, error_message=message, exit_code=None
+    )
+
+
+def about(job: TrainingJob) -> JobData:
+    """What every event of a job says of it."""
+    return JobData(**_about(job))
+
+
+def _about(job: TrainingJob) -> dict[str, object]:
+    return {
+        "job_id": job.id,
+        "training_type": job.training_type,
+        "owner": job.owner,
+        "labels": job.labels,
+        "attempt": job.attempt,
+    }
+
+
+def _tell(job: TrainingJob, key: str, kind: str, data: JobData, at: datetime, by: str) -> TrainingJob:
+    """Append a durable event under the job's next sequence number."""
+    internal: Internal = job.internal
+    sequence = internal.sequence + 1
+    event = CloudEvent(
+        id=f"{job.id}-{sequence}",
+        source=source_of(by),
+        type=kind,
+        subject=job.id,
+        time=at,
+        sequence=sequence,
+        data=data.model_dump(mode="json"),
+    )
+    entry = OutboxEvent(sequence=sequence, routing_key=f"job.{job.id}.{key}", event=event)
+    return with_internal(job, sequence=sequence, outbox=(*internal.outbox, entry))

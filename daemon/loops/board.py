@@ -1,0 +1,39 @@
+"""The newest reading of this node's devices, kept for whoever asks. Written by telemetry and supervision alone."""
+
+from dataclasses import dataclass, field
+
+from schemas.enums import DeviceState
+from schemas.events import Device, GpuUse
+
+
+@dataclass(slots=True)
+class Board:
+    """Devices as last read, and those that must not be used because a process on them can't be ended."""
+
+    devices: tuple[Device, ...] = ()
+    quarantine: dict[int, str] = field(default_factory=dict[int, str])
+    """Reason by index."""
+
+    def current(self) -> tuple[Device, ...]:
+        """The devices with quarantined ones marked unhealthy."""
+        return tuple(
+            device.model_copy(update={"state": DeviceState.UNHEALTHY, "reason": self.quarantine[device.index]})
+            if device.index in self.quarantine
+            else device
+            for device in self.devices
+        )
+
+    def use_of(self, indices: tuple[int, ...]) -> tuple[GpuUse, ...]:
+        """Use of these devices, where their memory can be read at all (CPU slots have none)."""
+        return tuple(
+            GpuUse(
+                index=device.index,
+                memory_used_mib=device.memory_used_mib,
+                memory_total_mib=device.memory_total_mib,
+                utilization=device.utilization,
+                temperature=device.temperature,
+                power=device.power,
+            )
+            for device in self.devices
+            if device.index in indices and device.memory_total_mib is not None
+        )

@@ -1,0 +1,90 @@
+"""What every loop is given: the ports, the settings and the hints. Made once, by `daemon.app`."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from daemon.logs import get_log
+from daemon.core.moves import with_internal
+from daemon.loops.board import Board
+from daemon.loops.hints import Hint, Hints
+from daemon.ports import Bus, Clock, Devices, Files, Runs, Store, Subject, Toolchain, UnavailableError
+from daemon.settings import Settings
+from schemas.jobs import TrainingJob
+
+T = TypeVar("T")
+
+log = get_log("context")
+LONGEST_WAIT_S = 15.0
+
+
+@dataclass(slots=True)
+class Signals:
+    """The hints between the lanes of one daemon."""
+
+    scheduling: Hint = field(default_factory=Hint)
+    outbox: Hints[tuple[Subject, str]] = field(default_factory=Hints[tuple[Subject, str]])
+    jobs: dict[str, Hint] = field(default_factory=dict[str, Hint])
+    """One per job that is supervised here."""
+
+    def job_changed(self, job_id: str) -> None:
+        """A job's document changed: its events wait for the broker, its supervisor may have to act."""
+        self.outbox.give((Subject.JOB, job_id))
+        hint = self.jobs.get(job_id)
+        if hint is not None:
+            hint.give()
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The ports, the settings, the hints."""
+
+    settings: Settings
+    clock: Clock
+    bus: Bus
+    store: Store
+    devices: Devices
+    runs: Runs
+    files: Files
+    toolchain: Toolchain
+    environment: Mapping[str, str]
+    """The daemon's own environment, which trainings inherit in part."""
+    board: Board = field(default_factory=Board)
+    """The newest reading of this node's devices."""
+    signals: Signals = field(default_factory=Signals)
+
+    @property
+    def node_id(self) -> str:
+        return self.settings.node_id
+
+
+async def change_job(
+    ctx: Context, job_id: str, step: Callable[[TrainingJob], TrainingJob | None]
+) -> TrainingJob | None:
+    """Read a job, decide, write under its revision; again while somebody else wrote first.
+
+    `step` returns the next document, or None to leave it. The result is the document as it now stands (None: there is
+    no such job). What `step` raises comes through, and nothing is written.
+    """
+    while True:
+        job = await ctx.store.get_job(job_id)
+        if job is None:
+            return None
+        changed = step(job)
+        if changed is None:
+            return job
+        if await ctx.store.update_job(job, changed):
+            ctx.signals.job_changed(job_id)
+            return with_internal(changed, revision=job.internal.revision + 1)
+
+
+async def persistently(ctx: Context, what: str, call: Callable[[], Awaitable[T]], **fields: object) -> T:
+    """Repeat a call until its outside is there again: an outage is no failure. Waits 0.2 s, doubling to 15 s."""
+    wait_s = 0.2
+    while True:
+        try:
+            return await call()
+        except UnavailableError as error:
+            log.warning("outage_waiting", f"{what} waits: {error}", retry_in_s=wait_s, **fields)
+        await ctx.clock.sleep(wait_s)
+        wait_s = min(LONGEST_WAIT_S, wait_s * 2)

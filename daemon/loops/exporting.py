@@ -1,0 +1,76 @@
+"""Supervising one export: a run of its own, on a device of its own, beside the job's status."""
+
+from pathlib import Path
+
+from daemon.core.moves import export_moved
+from daemon.logs import get_log
+from daemon.loops.context import Context, change_job, persistently
+from daemon.loops.following import follow, spec_of, wait_gone
+from daemon.loops.reading import LogReader
+from daemon.ports import RunEnd, SpawnError
+from daemon.swift.argv import export_output
+from daemon.swift.failures import Evidence, classify
+from daemon.swift.lines import Line
+from schemas.enums import ExportStatus
+from schemas.jobs import TrainingJob
+
+log = get_log("supervising")
+
+
+def export_run_id(job: TrainingJob) -> str:
+    """Name of an export's run record."""
+    return f"{job.id}-export-{job.internal.export_attempt}"
+
+
+async def supervise_export(ctx: Context, job: TrainingJob) -> None:
+    """Run a claimed export to its end, or take up one of an earlier daemon."""
+    run_id = export_run_id(job)
+    path = ctx.settings.export_log_path(job.id, job.internal.export_attempt)
+    devices = job.internal.export_devices
+    try:
+        run = await ctx.runs.adopt(run_id)
+        if run is None:
+            run = await ctx.runs.spawn(spec_of(ctx, job, run_id, job.internal.export_argv, path, devices))
+            log.info("export_spawned", "started the export", job_id=job.id, pid=run.pid, devices=list(devices))
+    except SpawnError as error:
+        await _conclude(ctx, job, None, str(error))
+        return
+    evidence = Evidence()
+
+    async def collect(lines: list[Line]) -> None:
+        for line in lines:
+            evidence.feed(line.text)
+
+    end = await follow(run, LogReader(ctx, job, path, 0, collect, live=False), ())
+    end = await wait_gone(ctx, job, run, end, devices)
+    path_made, problem = await _result(ctx, job, end, evidence)
+    await _conclude(ctx, job, path_made, problem)
+    await ctx.runs.forget(run_id)
+
+
+async def _result(ctx: Context, job: TrainingJob, end: RunEnd, evidence: Evidence) -> tuple[str | None, str | None]:
+    """The exported folder, or why there is none."""
+    order = job.internal.export_order
+    if order is None:
+        return None, "its order is gone"
+    if end.exit_code != 0:
+        failure = classify(evidence, end.exit_code)
+        return None, failure.message if end.exit_code is not None else f"lost without an exit status: {end.note}"
+    output = export_output(order.checkpoint, order.merge_lora, order.quant_method, order.quant_bits)
+    if not await ctx.files.exists(Path(output)):
+        return None, f"ms-swift ended with code 0, but {output} is not there"
+    return output, None
+
+
+async def _conclude(ctx: Context, job: TrainingJob, path: str | None, problem: str | None) -> None:
+    status = ExportStatus.FAILED if path is None else ExportStatus.COMPLETED
+
+    def ended(now: TrainingJob) -> TrainingJob | None:
+        if now.export_status is not ExportStatus.RUNNING or now.internal.export_attempt != job.internal.export_attempt:
+            return None
+        changes: dict[str, object] = {"export_path": path, "export_error": problem}
+        return export_moved(now, status, at=ctx.clock.now(), by=ctx.node_id, changes=changes, export_devices=())
+
+    await persistently(ctx, "the end of the export", lambda: change_job(ctx, job.id, ended), job_id=job.id)
+    ctx.signals.scheduling.give()
+    log.info("export_ended", problem or "exported", job_id=job.id, status=status, path=path)

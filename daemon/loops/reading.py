@@ -1,0 +1,152 @@
+"""The log reader: follows one run's log file and hands on its lines as they come.
+
+It reads as fast as the file grows, in bounded chunks, so memory stays flat whatever is written. Lines also go out as
+`log` events, at most one per 100 ms and job; a terminal would show only the last state of a progress bar, and so does a
+batch. What does not fit into a batch is left out and counted: the file has it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from daemon.core.masking import mask
+from daemon.core.moves import about, source_of
+from daemon.loops.context import Context
+from daemon.ports import Watch
+from daemon.swift.lines import Line, LineSplitter
+from schemas.events import LOG_TYPE, CloudEvent, JobData, LogData
+from schemas.jobs import TrainingJob
+
+CHUNK_BYTES = 64 * 1024
+BATCH_INTERVAL_S = 0.1
+BATCH_LINES = 200
+BATCH_BYTES = 64 * 1024
+IDLE_POLL_S = 1.0
+
+Handle = Callable[[list[Line]], Awaitable[None]]
+
+
+class LogReader:
+    """Follows a log file from an offset until its run has ended and everything is read."""
+
+    def __init__(
+        self, ctx: Context, job: TrainingJob, path: Path, offset: int, handle: Handle, *, live: bool = True
+    ) -> None:
+        self._ctx = ctx
+        self._path = path
+        self._position = offset
+        self._splitter = LineSplitter(offset)
+        self._handle = handle
+        self._batch = LogBatch(ctx, about(job), offset) if live else None
+        self._ended = asyncio.Event()
+
+    def run_ended(self) -> None:
+        """Nobody writes any more: read what is there, then return."""
+        self._ended.set()
+
+    async def run(self) -> None:
+        """Read until `run_ended` was called and the end of the file is reached."""
+        async with self._ctx.files.watch(self._path) as watch:
+            while True:
+                last_round = self._ended.is_set()
+                data = await self._ctx.files.read(self._path, self._position, CHUNK_BYTES)
+                if data:
+                    self._position += len(data)
+                    await self._take(self._splitter.feed(data))
+                elif last_round:
+                    break
+                if len(data) < CHUNK_BYTES and not last_round:
+                    await self._pause(watch)
+        await self._take(self._splitter.flush())
+        if self._batch is not None:
+            self._batch.send_all()
+
+    async def _take(self, lines: list[Line]) -> None:
+        if lines and self._batch is not None:
+            self._batch.add(lines)
+        if lines:
+            await self._handle(lines)
+        self._send_due()
+
+    def _send_due(self) -> None:
+        if self._batch is not None:
+            self._batch.send_due()
+
+    async def _pause(self, watch: Watch) -> None:
+        """Wait for more bytes, for the end of the run, or for the next batch to be due."""
+        timeout_s = IDLE_POLL_S if self._batch is None else min(IDLE_POLL_S, self._batch.due_in_s())
+        changed = asyncio.ensure_future(watch.changed(timeout_s))
+        ended = asyncio.ensure_future(self._ended.wait())
+        try:
+            await asyncio.wait({changed, ended}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            changed.cancel()
+            ended.cancel()
+            await asyncio.gather(changed, ended, return_exceptions=True)
+        self._send_due()
+
+
+class LogBatch:
+    """Lines on their way into `log` events."""
+
+    def __init__(self, ctx: Context, about_job: JobData, offset: int) -> None:
+        self._ctx = ctx
+        self._about = about_job
+        self._offset = offset
+        self._next = offset
+        self._lines: list[str] = []
+        self._bytes = 0
+        self._skipped = 0
+        self._bar = False
+        self._sent_at = -1.0
+
+    def add(self, lines: list[Line]) -> None:
+        """Take lines; a redrawn progress bar replaces its last state."""
+        for line in lines:
+            size = line.end - self._next
+            self._next = line.end
+            if not line.text.strip():
+                continue
+            if self._bar and self._lines:
+                self._bytes -= len(self._lines.pop())
+            self._bar = line.carriage
+            if len(self._lines) >= BATCH_LINES or self._bytes + len(line.text) > BATCH_BYTES:
+                self._skipped += size
+                self._bar = False
+                continue
+            self._lines.append(line.text)
+            self._bytes += len(line.text)
+
+    def due_in_s(self) -> float:
+        """Seconds until the batch may be sent; a large number while it is empty."""
+        if not self._lines and not self._skipped:
+            return IDLE_POLL_S
+        return max(0.0, self._sent_at + BATCH_INTERVAL_S - self._ctx.clock.monotonic())
+
+    def send_due(self) -> None:
+        """Send what is there, unless the last batch is less than 100 ms old."""
+        if (self._lines or self._skipped) and self.due_in_s() == 0.0:
+            self.send_all()
+
+    def send_all(self) -> None:
+        """Send what is there."""
+        if not self._lines and not self._skipped:
+            return
+        data = LogData(
+            **dict(self._about),
+            lines=tuple(mask(line) for line in self._lines),
+            offset=self._offset,
+            next_offset=self._next,
+            skipped_bytes=self._skipped,
+        )
+        event = CloudEvent(
+            id=f"{data.job_id}-{data.attempt}-log-{self._offset}",
+            source=source_of(self._ctx.node_id),
+            type=LOG_TYPE,
+            subject=data.job_id,
+            time=self._ctx.clock.now(),
+            data=data.model_dump(mode="json"),
+        )
+        self._ctx.bus.publish_live(f"job.{data.job_id}.log", event)
+        self._sent_at = self._ctx.clock.monotonic()
+        self._offset, self._lines, self._bytes, self._skipped, self._bar = self._next, [], 0, 0, False

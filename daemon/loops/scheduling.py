@@ -1,0 +1,166 @@
+"""The scheduling loop: asks the pure `plan()` what starts, and applies it under each document's revision.
+
+It wakes on a hint (a job was queued, devices became free) and slowly without one. Every daemon makes the same plan from
+the same documents and applies only the starts of its own node; a start that somebody else applied first is dropped.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+from daemon.core.moves import claimed, export_moved, failed_before_start, with_internal
+from daemon.core.scheduler import NodeView, Plan, Start, WorkKind, plan
+from daemon.logs import get_log
+from daemon.loops.context import Context, change_job
+from daemon.ports import ToolchainError, UnavailableError
+from daemon.swift.argv import check_extra_args, export_argv, export_output, sft_argv
+from daemon.swift.installed import Installed
+from schemas.enums import ErrorCode, ExportStatus, NodeState, TrainingStatus
+from schemas.jobs import TrainingJob
+from schemas.nodes import NodeRecord
+
+log = get_log("scheduling")
+
+MOST_WAITING = 1000
+"""Queued work that one round looks at; what is behind it waits for the next."""
+
+Begin = Callable[[str, WorkKind], None]
+
+
+async def scheduling(ctx: Context, begin: Begin) -> None:
+    """Start work for as long as the daemon runs."""
+    while True:
+        try:
+            await schedule_once(ctx, begin)
+        except UnavailableError as error:
+            log.warning("scheduling_waits", str(error))
+        await ctx.signals.scheduling.wait(ctx.settings.poll_seconds)
+
+
+async def schedule_once(ctx: Context, begin: Begin) -> Plan:
+    """One round: plan, start what starts here, note why the rest waits."""
+    decided = await plan_now(ctx)
+    for start in decided.starts:
+        if start.node_id == ctx.node_id and await _apply(ctx, start):
+            begin(start.work.job_id, start.work.kind)
+    reasons = {
+        work.job_id: reason
+        for work, reason in decided.waits
+        if work.kind is WorkKind.TRAIN and reason != work.wait_reason
+    }
+    if reasons:
+        await ctx.store.note_wait_reasons(reasons)
+    return decided
+
+
+async def plan_now(ctx: Context) -> Plan:
+    """What would start now, and why the rest waits, by the documents and this node's newest reading."""
+    waiting = await ctx.store.waiting(MOST_WAITING)
+    if not waiting:
+        return Plan(starts=(), waits=())
+    nodes = [_view(ctx, node) for node in await ctx.store.nodes()]
+    return plan(waiting, nodes, await ctx.store.held(), ctx.clock.now())
+
+
+def state_of(ctx: Context, node: NodeRecord) -> NodeState:
+    """A node's state, offline where its heartbeat is older than a lease."""
+    silent = ctx.clock.now() - node.last_heartbeat > timedelta(seconds=ctx.settings.lease_seconds)
+    return NodeState.OFFLINE if silent and node.node_id != ctx.node_id else node.state
+
+
+def _view(ctx: Context, node: NodeRecord) -> NodeView:
+    devices = ctx.board.current() if node.node_id == ctx.node_id else node.devices
+    return NodeView(node_id=node.node_id, state=state_of(ctx, node), devices=devices)
+
+
+async def _apply(ctx: Context, start: Start) -> bool:
+    """Claim the work for its devices. False: it is no longer there to claim, or can never start."""
+    job_id = start.work.job_id
+    job = await ctx.store.get_job(job_id)
+    if job is None:
+        return False
+    try:
+        installed = await ctx.toolchain.installed()
+    except ToolchainError as error:
+        await change_job(ctx, job_id, lambda now: _unstartable(ctx, now, start.work.kind, str(error)))
+        return False
+    if start.work.kind is WorkKind.EXPORT:
+        changed = await change_job(ctx, job_id, lambda now: _claim_export(ctx, now, start, installed))
+        return changed is not None and changed.export_status is ExportStatus.RUNNING
+    faults = check_extra_args(job, installed, allow_external_plugins=ctx.settings.allow_external_plugins)
+    if faults:
+        text = "; ".join(f"extra_args.{name}: {message}" for name, message in faults)
+        await change_job(ctx, job_id, lambda now: _refused(ctx, now, text))
+        return False
+    log_path = ctx.settings.log_path(job.training_type, job_id)
+    log_size = await ctx.files.size(log_path)
+    metrics_size = await ctx.files.size(Path(job.run_dir or job.output_dir) / "logging.jsonl")
+    port = await ctx.runs.free_port() if len(start.devices) > 1 else None
+
+    def claim(now: TrainingJob) -> TrainingJob | None:
+        if now.status is not TrainingStatus.QUEUED:
+            return None
+        argv = (*ctx.toolchain.command, *sft_argv(now, installed, run_dir=now.run_dir or now.output_dir,
+                                                  resume_from=now.internal.resume_from))
+        return claimed(
+            with_internal(now, master_port=port),
+            at=ctx.clock.now(),
+            by=ctx.node_id,
+            devices=start.devices,
+            log_file_path=str(log_path),
+            argv=argv,
+            log_size=log_size,
+            metrics_size=metrics_size,
+        )
+
+    changed = await change_job(ctx, job_id, claim)
+    won = changed is not None and changed.status is TrainingStatus.STARTING and changed.node_id == ctx.node_id
+    if won:
+        log.info("job_claimed", "devices leased", job_id=job_id, devices=list(start.devices))
+    return won
+
+
+def _claim_export(ctx: Context, job: TrainingJob, start: Start, installed: Installed) -> TrainingJob | None:
+    order = job.internal.export_order
+    if job.export_status is not ExportStatus.QUEUED or order is None:
+        return None
+    argv = export_argv(
+        checkpoint=order.checkpoint,
+        full=job.train_type == "full",
+        merge_lora=order.merge_lora,
+        quant_method=order.quant_method,
+        quant_bits=order.quant_bits,
+        output_dir=export_output(order.checkpoint, order.merge_lora, order.quant_method, order.quant_bits),
+        installed=installed,
+    )
+    return export_moved(
+        job,
+        ExportStatus.RUNNING,
+        at=ctx.clock.now(),
+        by=ctx.node_id,
+        changes={},
+        export_node_id=ctx.node_id,
+        export_devices=start.devices,
+        export_attempt=job.internal.export_attempt + 1,
+        export_argv=(*ctx.toolchain.command, *argv),
+    )
+
+
+def _unstartable(ctx: Context, job: TrainingJob, kind: WorkKind, message: str) -> TrainingJob | None:
+    """ms-swift itself is not there: say so on the job instead of leaving it in the queue for ever."""
+    now, by = ctx.clock.now(), ctx.node_id
+    if kind is WorkKind.EXPORT:
+        if job.export_status is not ExportStatus.QUEUED:
+            return None
+        return export_moved(job, ExportStatus.FAILED, at=now, by=by, changes={"export_error": message})
+    if job.status is not TrainingStatus.QUEUED:
+        return None
+    return failed_before_start(job, at=now, by=by, code=ErrorCode.SPAWN_FAILED, message=message)
+
+
+def _refused(ctx: Context, job: TrainingJob, message: str) -> TrainingJob | None:
+    if job.status is not TrainingStatus.QUEUED:
+        return None
+    return failed_before_start(
+        job, at=ctx.clock.now(), by=ctx.node_id, code=ErrorCode.BAD_ARGUMENT, message=message
+    )

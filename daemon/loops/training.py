@@ -1,0 +1,210 @@
+"""Supervising one training attempt, from the spawn (or its adoption) to the verdict.
+
+Steps: take up the run; follow it; when no process is left, write what was learned; decide how it ended; one write moves
+the job to completed, cancelled, failed or back to the queue. The documents decide: a stop is seen by reading the job,
+hint or no hint.
+"""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+from daemon.core.lifecycle import HOLDS_DEVICES, Cause
+from daemon.core.moves import export_ordered, move, queued
+from daemon.core.outcome import Ending, Verdict, Why, judge
+from daemon.core.retry import RetryDecision, decide
+from daemon.logs import get_log
+from daemon.loops.context import Context, change_job, persistently
+from daemon.loops.following import Deadline, follow, read_job, spec_of, wait_gone
+from daemon.loops.hints import Hint
+from daemon.loops.reading import LogReader
+from daemon.loops.recorder import Recorder
+from daemon.loops.tracking import Tracker
+from daemon.ports import Run, RunEnd, SpawnError
+from daemon.swift.checkpoints import complete, resumable
+from daemon.swift.failures import classify
+from schemas.enums import ErrorCode, TrainingStatus
+from schemas.jobs import ExportOrder, TrainingJob
+
+log = get_log("supervising")
+
+CHECKPOINT_POLL_S = 0.5
+
+
+def run_id_of(job: TrainingJob) -> str:
+    """Name of an attempt's run record."""
+    return f"{job.id}-{job.attempt}"
+
+
+async def supervise_training(ctx: Context, job: TrainingJob) -> None:
+    """Run a claimed attempt to its end, or take up one of an earlier daemon."""
+    try:
+        run = await _take_up(ctx, job)
+    except SpawnError as error:
+        verdict = Verdict(Why.FAILED, ErrorCode.SPAWN_FAILED, str(error))
+        await _conclude(ctx, job, verdict, RunEnd(exit_code=None, ended_at=ctx.clock.now()))
+        return
+    if run is None:
+        note = "there is no record of its process on this node"
+        verdict = judge(_ending(job, RunEnd(None, ctx.clock.now(), note=note), None), ErrorCode.KILLED, "", note)
+        await _conclude(ctx, job, verdict, RunEnd(None, ctx.clock.now(), note=note))
+        return
+    recorder = Recorder(ctx, job.id, job.attempt)
+    tracker = Tracker(ctx, job, recorder)
+    recorder.progress({"process_id": run.pid})
+    path = Path(job.log_file_path or ctx.settings.log_path(job.training_type, job.id))
+    reader = LogReader(ctx, job, path, job.internal.log_offset, tracker.handle)
+    watch = _Watch(ctx, job, run, tracker)
+    async with asyncio.TaskGroup() as group:
+        writing = group.create_task(recorder.run(), name=f"recorder of {job.id}")
+        end = await follow(run, reader, (watch.orders, watch.checkpoints))
+        await tracker.look_for_checkpoints()
+        end = await wait_gone(ctx, job, run, end, job.devices)
+        recorder.close()
+        await writing
+    latest = await read_job(ctx, job.id)
+    if latest is None or latest.attempt != job.attempt:
+        return
+    failure = classify(tracker.evidence, end.exit_code)
+    verdict = judge(_ending(latest, end, watch.timed_out_s), failure.code, failure.message, end.note)
+    await _conclude(ctx, latest, verdict, end)
+    await ctx.runs.forget(run.run_id)
+
+
+async def _take_up(ctx: Context, job: TrainingJob) -> Run | None:
+    """Adopt the attempt's run, or spawn it where it never was. None: it was there and left nothing."""
+    run = await ctx.runs.adopt(run_id_of(job))
+    if run is not None:
+        log.info("run_adopted", "took up a run of an earlier daemon", job_id=job.id, pid=run.pid)
+        return run
+    if job.status is not TrainingStatus.STARTING:
+        return None
+    path = Path(job.log_file_path or ctx.settings.log_path(job.training_type, job.id))
+    run = await ctx.runs.spawn(spec_of(ctx, job, run_id_of(job), job.swift_argv, path, job.devices))
+    log.info("run_spawned", "started ms-swift", job_id=job.id, pid=run.pid, devices=list(job.devices))
+    return run
+
+
+class _Watch:
+    """What happens beside the reading: stop orders, the deadline, checkpoints on disk."""
+
+    def __init__(self, ctx: Context, job: TrainingJob, run: Run, tracker: Tracker) -> None:
+        self._ctx = ctx
+        self._job = job
+        self._run = run
+        self._tracker = tracker
+        self._hint = ctx.signals.jobs.setdefault(job.id, Hint())
+        already_s = (ctx.clock.now() - (job.started_at or ctx.clock.now())).total_seconds()
+        self._deadline = Deadline(ctx, job.timeout_seconds, already_s)
+        self.timed_out_s: float | None = None
+
+    async def orders(self) -> None:
+        """Carry out a stop as soon as the document asks for it, or the deadline has passed."""
+        ordered_grace_s: float | None = None
+        while True:
+            job = await read_job(self._ctx, self._job.id)
+            order = job.internal.stop if job is not None else None
+            if order is not None and (ordered_grace_s is None or order.grace_s < ordered_grace_s):
+                ordered_grace_s = order.grace_s
+                save = order.save and "graceful_exit" in self._job.swift_argv
+                log.info("run_stopping", "stopping", job_id=self._job.id, grace_s=order.grace_s, save=save)
+                await self._run.stop(grace_s=order.grace_s, save=save)
+            elif self._deadline.passed and self.timed_out_s is None and ordered_grace_s is None:
+                self.timed_out_s = self._job.timeout_seconds
+                log.warning("run_timed_out", "timeout_seconds has passed", job_id=self._job.id)
+                await self._run.stop(grace_s=self._ctx.settings.stop_grace_seconds, save=False)
+            await self._hint.wait(self._deadline.wait_s(self._ctx.settings.poll_seconds) or 0.05)
+
+    async def checkpoints(self) -> None:
+        """Look for a checkpoint on disk while ms-swift is writing one."""
+        while True:
+            await self._ctx.clock.sleep(CHECKPOINT_POLL_S)
+            if self._tracker.expects_checkpoint:
+                await self._tracker.look_for_checkpoints()
+
+
+def _ending(job: TrainingJob, end: RunEnd, timed_out_s: float | None) -> Ending:
+    return Ending(
+        exit_code=end.exit_code,
+        step=job.current_step,
+        total_steps=job.total_steps,
+        stop_asked=job.status is TrainingStatus.STOPPING,
+        timed_out_after_s=timed_out_s,
+        rebooted=end.rebooted,
+    )
+
+
+async def _conclude(ctx: Context, job: TrainingJob, verdict: Verdict, end: RunEnd) -> None:
+    """Write the end of an attempt: one write, whatever somebody asked meanwhile."""
+    resume_from = await _resume_point(ctx, job)
+    changed = await persistently(
+        ctx,
+        "the end of the job",
+        lambda: change_job(ctx, job.id, lambda now: _ended(ctx, now, job.attempt, verdict, end, resume_from)),
+        job_id=job.id,
+    )
+    ctx.signals.scheduling.give()
+    if changed is not None:
+        fields = {"why": verdict.why, "status": changed.status, "exit_code": end.exit_code}
+        log.info("job_ended", verdict.error_message or verdict.why, job_id=job.id, **fields)
+
+
+def _ended(
+    ctx: Context, job: TrainingJob, attempt: int, verdict: Verdict, end: RunEnd, resume_from: str | None
+) -> TrainingJob | None:
+    if job.status not in HOLDS_DEVICES or job.attempt != attempt:
+        return None
+    now, by = ctx.clock.now(), ctx.node_id
+    duration_s = (end.ended_at - job.started_at).total_seconds() if job.started_at else None
+    done = job.model_copy(update={"exit_code": end.exit_code, "training_time": duration_s, "process_id": None})
+    done = done.model_copy(update={"estimated_time_remaining": None})
+    if job.status is TrainingStatus.STOPPING:
+        reached = f" at step {job.current_step}" if job.current_step else ""
+        memory = 0.0 if ctx.devices.uses_cuda else None
+        reason = f"stopped{reached}; no process of it is left"
+        return move(done, Cause.GONE, at=now, by=by, reason=reason, processes_left=0, memory_left_mib=memory)
+    if verdict.why is Why.REACHED_LAST_STEP and job.status is TrainingStatus.RUNNING:
+        finished = move(done, Cause.FINISH, at=now, by=by, reason="reached its last step", progress=100.0)
+        return _with_auto_export(ctx, finished)
+    code = verdict.error_code or ErrorCode.UNKNOWN
+    message = verdict.error_message or "ended before it logged any training"
+    retry = decide(code, used=job.internal.retries_used, allowed=job.max_retries, devices=job.devices)
+    if retry is not None:
+        return _retried(ctx, done, code, message, retry, resume_from)
+    return move(done, Cause.FAIL, at=now, by=by, reason=message, error_code=code, error_message=message)
+
+
+def _with_auto_export(ctx: Context, job: TrainingJob) -> TrainingJob:
+    """Queue the merge of a LoRA run's last checkpoint."""
+    if not job.auto_export or job.train_type == "full" or job.checkpoint_path is None:
+        return job
+    order = ExportOrder(checkpoint=job.checkpoint_path, merge_lora=True, requested_at=ctx.clock.now())
+    return export_ordered(job, order, at=ctx.clock.now(), by=ctx.node_id)
+
+
+def _retried(
+    ctx: Context, job: TrainingJob, code: ErrorCode, message: str, retry: RetryDecision, resume_from: str | None
+) -> TrainingJob:
+    now = ctx.clock.now()
+    used = job.internal.retries_used + 1
+    return queued(
+        job,
+        Cause.RETRY,
+        at=now,
+        by=ctx.node_id,
+        reason=f"retry {used} of {job.max_retries} in {retry.wait_s:g} s after {code}: {message}",
+        retries_used=used,
+        not_before=now + timedelta(seconds=retry.wait_s),
+        avoid_devices=retry.avoid,
+        resume_from=resume_from,
+    )
+
+
+async def _resume_point(ctx: Context, job: TrainingJob) -> str | None:
+    """The newest checkpoint that another attempt can go on from."""
+    if job.run_dir is None:
+        return None
+    folders = [folder for folder in complete(await ctx.files.checkpoints(Path(job.run_dir))) if resumable(folder)]
+    return str(folders[-1].path) if folders else None
+
+

@@ -1,0 +1,93 @@
+"""The settings: environment variables `SWIFT_TRAINER_*`, also read from a `.env` file. All of them, in one place.
+
+`swift-trainerd --help` and `deploy/swift-trainer.env.example` list them from here.
+"""
+
+import socket
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "SWIFT_TRAINER_"
+
+
+class Settings(BaseSettings):
+    """Settings of the daemon; the name on the environment is the field's in capitals behind `SWIFT_TRAINER_`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, use_attribute_docstrings=True
+    )
+
+    amqp_url: SecretStr = SecretStr("amqp://guest:guest@localhost:5672/")
+    """The broker; `amqps://` for TLS."""
+    amqp_ca_file: Path | None = None
+    """CA bundle for `amqps://`, where the system's own does not know the broker."""
+    mongodb_url: SecretStr = SecretStr("mongodb://localhost:27017")
+    """The store."""
+    mongodb_database: str = "swift_trainer"
+    """Database of the store."""
+    node_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")] = Field(
+        default_factory=lambda: node_name(socket.gethostname())
+    )
+    """Name of this daemon's node, unique among all daemons; the host's name where not given."""
+    state_dir: Path = Path("~/.local/state/swift-trainer")
+    """Run records, log files of jobs and caches."""
+    swift_command: str = "swift"
+    """The `swift` command: a path, or a shell-quoted argv prefix."""
+    swift_version: Annotated[str, Field(pattern=r"^\d+\.\d+(\.\d+)?.*$")] | None = None
+    """Version of ms-swift, where its command can't be asked (containers, wrappers); absent: asked once and cached."""
+    devices: str = "auto"
+    """`auto` (NVML), NVML indices (`0,2,3`), or `cpu` / `cpu:N` (N slots without CUDA)."""
+    allowed_roots: str = ""
+    """Colon-separated folders below which every local path of a request must resolve; empty: anywhere."""
+    work_dir: Path = Field(default_factory=Path.cwd)
+    """Trainings run here, and relative paths of requests resolve below it; the current folder where not given."""
+    allow_external_plugins: bool = False
+    """Let requests name Python files for ms-swift to import."""
+    stop_grace_seconds: Annotated[float, Field(ge=0, le=86_400)] = 30.0
+    """Seconds between SIGTERM and SIGKILL when a job is stopped."""
+    lease_seconds: Annotated[float, Field(ge=3, le=3600)] = 30.0
+    """A node that has not renewed for so long counts as offline."""
+    poll_seconds: Annotated[float, Field(ge=0.05, le=60)] = 2.0
+    """Slow poll behind every wake-up."""
+    gpu_interval_seconds: Annotated[float, Field(ge=0.5, le=3600)] = 10.0
+    """Seconds between readings of the devices."""
+    gpu_foreign_mib: Annotated[int, Field(ge=0)] = 500
+    """Memory that processes of others may hold on a device before it counts as in foreign use, MiB."""
+    on_exit: Literal["leave", "stop"] = "leave"
+    """What a stop of the daemon does to its trainings: `leave` them running, or `stop` them."""
+    log_format: Literal["json", "human"] = "human"
+    """Form of the daemon's own log on standard error."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level of the daemon's own log."""
+
+    @property
+    def state_path(self) -> Path:
+        """The state folder, absolute."""
+        return self.state_dir.expanduser().absolute()
+
+    @property
+    def work_path(self) -> Path:
+        """The work folder, absolute."""
+        return self.work_dir.expanduser().absolute()
+
+    @property
+    def root_paths(self) -> tuple[Path, ...]:
+        """The allowed roots, absolute; empty: anywhere."""
+        return tuple(Path(part).expanduser().absolute() for part in self.allowed_roots.split(":") if part)
+
+    def log_path(self, kind: str, job_id: str) -> Path:
+        """Log file of a job's training."""
+        return self.state_path / "logs" / f"{kind}_training_{job_id}.log"
+
+    def export_log_path(self, job_id: str, number: int) -> Path:
+        """Log file of a job's export."""
+        return self.state_path / "logs" / f"export_{job_id}_{number}.log"
+
+
+def node_name(host: str) -> str:
+    """A node id made of a host name: what is no letter, digit, `-` or `_` becomes `-`, because routing keys have dots."""
+    name = "".join(char if char.isascii() and (char.isalnum() or char in "-_") else "-" for char in host)
+    return name.strip("-_")[:63] or "node"

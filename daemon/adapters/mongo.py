@@ -97,10 +97,9 @@ class MongoStore:
     # ------------------------------------------------------------ the whole
 
     async def prepare(self) -> None:
-        db = self._connected().client[self._database]
-        with self._reaching():
+        with self._reaching() as db:
             for name, indexes in INDEXES.items():
-                await db[name].create_indexes(indexes)
+                await db.client[self._database][name].create_indexes(indexes)
 
     async def check(self) -> str:
         db = self._connected()
@@ -121,8 +120,7 @@ class MongoStore:
     # ------------------------------------------------------------ jobs
 
     async def insert_job(self, job: TrainingJob) -> bool:
-        db = self._connected()
-        with self._reaching():
+        with self._reaching() as db:
             try:
                 await db.jobs.insert_one(job_document(job))
             except DuplicateKeyError as error:
@@ -132,14 +130,12 @@ class MongoStore:
         return True
 
     async def get_job(self, job_id: str) -> TrainingJob | None:
-        db = self._connected()
-        with self._reaching():
+        with self._reaching() as db:
             document = await db.jobs.find_one({"_id": job_id})
         return None if document is None else read_job(document)
 
     async def update_job(self, before: TrainingJob, after: TrainingJob) -> bool:
-        db = self._connected()
-        with self._reaching():
+        with self._reaching() as db:
             try:
                 result = await db.jobs.update_one(
                     {"_id": before.id, "internal.revision": before.internal.revision},
@@ -150,16 +146,13 @@ class MongoStore:
         return result.matched_count == 1
 
     async def note_progress(self, job_id: str, attempt: int, values: Mapping[str, object]) -> bool:
-        db = self._connected()
         fields = progress_values(values)
-        change = {"$set": fields} if fields else {"$setOnInsert": {"_id": job_id}}
-        with self._reaching():
-            result = await db.progress.update_one({"_id": job_id, "attempt": attempt}, change)
+        with self._reaching() as db:
+            result = await db.progress.update_one({"_id": job_id, "attempt": attempt}, {"$set": fields})
         return result.matched_count == 1
 
     async def delete_job(self, job: TrainingJob) -> bool:
-        db = self._connected()
-        with self._reaching():
+        with self._reaching() as db:
             result = await db.jobs.delete_one({"_id": job.id, "internal.revision": job.internal.revision})
             if result.deleted_count == 0 and await db.jobs.find_one({"_id": job.id}, {"_id": 1}) is not None:
                 return False
@@ -169,16 +162,17 @@ class MongoStore:
         return result.deleted_count == 1
 
     async def list_jobs(self, query: JobQuery) -> JobPage:
-        db = self._connected()
         chosen = job_filter(query)
         typed = chosen if query.training_type is None else {**chosen, "training_type": query.training_type.value}
-        cursor = db.jobs.find(typed).sort([("created_at", DESCENDING), ("_id", DESCENDING)])
-        with self._reaching():
-            documents, *totals = await asyncio.gather(
+        with self._reaching() as db:
+            cursor = db.jobs.find(typed).sort([("created_at", DESCENDING), ("_id", DESCENDING)])
+            documents, totals = await asyncio.gather(
                 cursor.skip((query.page - 1) * query.size).limit(query.size).to_list(None),
-                *(db.jobs.count_documents({**chosen, "training_type": kind.value}) for kind in TrainingType),
+                asyncio.gather(
+                    *(db.jobs.count_documents({**chosen, "training_type": kind.value}) for kind in TrainingType)
+                ),
             )
-        by_type = dict(zip(TrainingType, cast("list[int]", totals), strict=True))
+        by_type = dict(zip(TrainingType, totals, strict=True))
         return JobPage(
             jobs=tuple(map(read_job, documents)),
             total=sum(by_type.values()) if query.training_type is None else by_type[query.training_type],
@@ -187,9 +181,8 @@ class MongoStore:
         )
 
     async def counts(self) -> dict[str, int]:
-        db = self._connected()
         names = [status.value for status in TrainingStatus]
-        with self._reaching():
+        with self._reaching() as db:
             groups = await db.jobs.aggregate(
                 [{"$match": {"status": {"$in": names}}}, {"$group": {"_id": "$status", "count": {"$sum": 1}}}]
             ).to_list(None)
@@ -201,48 +194,43 @@ class MongoStore:
     async def waiting(self, limit: int) -> list[Work]:
         if limit < 1:  # which MongoDB would read as no limit
             return []
-        db = self._connected()
-        trainings = db.jobs.find({"status": TrainingStatus.QUEUED.value}, WORK_FIELDS).sort(
-            [("priority", DESCENDING), ("queued_at", ASCENDING), ("_id", ASCENDING)]
-        )
-        exports = db.jobs.find({"export_status": ExportStatus.QUEUED.value}, WORK_FIELDS).sort(
-            [("priority", DESCENDING), ("internal.export_order.requested_at", ASCENDING), ("_id", ASCENDING)]
-        )
-        with self._reaching():
+        with self._reaching() as db:
+            trainings = db.jobs.find({"status": TrainingStatus.QUEUED.value}, WORK_FIELDS).sort(
+                [("priority", DESCENDING), ("queued_at", ASCENDING), ("_id", ASCENDING)]
+            )
+            exports = db.jobs.find({"export_status": ExportStatus.QUEUED.value}, WORK_FIELDS).sort(
+                [("priority", DESCENDING), ("internal.export_order.requested_at", ASCENDING), ("_id", ASCENDING)]
+            )
             found = await asyncio.gather(trainings.limit(limit).to_list(None), exports.limit(limit).to_list(None))
         return read_work({document["_id"]: document for part in found for document in part}.values(), limit)
 
     async def held(self) -> list[Held]:
-        db = self._connected()
-        with self._reaching():
+        with self._reaching() as db:
             return read_held(await db.jobs.find({"$or": [_HOLDING, _EXPORTING]}, HELD_FIELDS).to_list(None))
 
     async def jobs_on(self, node_id: str) -> list[TrainingJob]:
-        db = self._connected()
         here = [{**_HOLDING, "node_id": node_id}, {**_EXPORTING, "internal.export_node_id": node_id}]
-        with self._reaching():
+        with self._reaching() as db:
             documents = await db.jobs.find({"$or": here}).to_list(None)
         return sorted(map(read_job, documents), key=lambda job: job.id)
 
     async def note_wait_reasons(self, reasons: Mapping[str, str]) -> None:
-        db = self._connected()
         waits = [{"status": TrainingStatus.QUEUED.value}, {"export_status": ExportStatus.QUEUED.value}]
         writes = [
             UpdateOne({"_id": job_id, "$or": waits}, {"$set": {"wait_reason": reason}})
             for job_id, reason in reasons.items()
         ]
-        with self._reaching():
+        with self._reaching() as db:
             for start in range(0, len(writes), _REASONS_PER_WRITE):
-                await db.progress.bulk_write(writes[start : start + _REASONS_PER_WRITE], ordered=False)
+                await _write_all(db.progress, writes[start : start + _REASONS_PER_WRITE])
 
     # ------------------------------------------------------------ events
 
     async def outbox_subjects(self, limit: int) -> list[tuple[Subject, str]]:
         if limit < 1:
             return []
-        db = self._connected()
         oldest = {"time": {"$first": "$internal.outbox.event.time"}}
-        with self._reaching():
+        with self._reaching() as db:
             found = [
                 (cast("datetime", document["time"]), subject, str(document["_id"]))
                 for subject in Subject
@@ -255,17 +243,15 @@ class MongoStore:
         return [(subject, subject_id) for _, subject, subject_id in sorted(found)[:limit]]
 
     async def outbox(self, subject: Subject, subject_id: str) -> tuple[OutboxEvent, ...]:
-        db = self._connected()
-        with self._reaching():
+        with self._reaching() as db:
             document = await db.of(subject).find_one({"_id": subject_id}, {"internal.outbox": 1})
         return () if document is None else read_outbox(document)
 
     async def outbox_done(self, subject: Subject, subject_id: str, events: Sequence[OutboxEvent]) -> None:
         if not events:
             return
-        db = self._connected()
         published = {"internal.outbox": {"sequence": {"$lte": max(event.sequence for event in events)}}}
-        with self._reaching():
+        with self._reaching() as db:
             try:
                 await db.events.insert_many(history_documents(subject.value, subject_id, events), ordered=False)
             except BulkWriteError as error:
@@ -279,8 +265,7 @@ class MongoStore:
         if limit < 1:
             return []
         waiting = await self.outbox(Subject.JOB, job_id)  # first: an event that moves meanwhile is then in both
-        db = self._connected()
-        with self._reaching():
+        with self._reaching() as db:
             kept = (
                 await db.events.find({"kind": Subject.JOB.value, "subject": job_id, "sequence": {"$gt": after}})
                 .sort("sequence", ASCENDING)
@@ -294,18 +279,16 @@ class MongoStore:
     # ------------------------------------------------------------ curves
 
     async def add_points(self, job_id: str, points: Sequence[MetricPoint]) -> None:
-        db = self._connected()
         writes = [
             UpdateOne({"_id": key}, update, upsert=True) for key, update in bucket_updates(job_id, points).items()
         ]
         if writes:
-            with self._reaching():
-                await db.metrics.bulk_write(writes, ordered=False)
+            with self._reaching() as db:
+                await _write_all(db.metrics, writes)
 
     async def points(self, job_id: str, after_step: int, max_points: int) -> list[MetricPoint]:
-        db = self._connected()
         thinning = Thinning(max_points)
-        with self._reaching():
+        with self._reaching() as db:
             cursor = db.metrics.find({"job_id": job_id, "bucket": {"$gte": bucket_of(after_step)}})
             cursor = cursor.sort([("bucket", ASCENDING), ("attempt", ASCENDING)]).batch_size(_BUCKETS_PER_BATCH)
             same: list[Document] = []
@@ -320,14 +303,12 @@ class MongoStore:
     # ------------------------------------------------------------ replies
 
     async def find_reply(self, message_id: str) -> bytes | None:
-        db = self._connected()
-        with self._reaching():
+        with self._reaching() as db:
             document = await db.commands.find_one({"_id": message_id})
         return None if document is None else cast("bytes", document["reply"])
 
     async def remember_reply(self, message_id: str, reply: bytes) -> None:
-        db = self._connected()
-        with self._reaching():
+        with self._reaching() as db:
             try:
                 await db.commands.insert_one({"_id": message_id, "reply": reply, "at": datetime.now(UTC)})
             except DuplicateKeyError:
@@ -336,26 +317,23 @@ class MongoStore:
     # ------------------------------------------------------------ nodes
 
     async def put_node(self, node: NodeRecord) -> None:
-        db = self._connected()
         document = node_document(node)
         heartbeat = {name: document.pop(name) for name in HEARTBEAT_FIELDS}
         document.pop("_id")
         update = {"$set": heartbeat, "$setOnInsert": document}
-        with self._reaching():
+        with self._reaching() as db:
             try:
                 await db.nodes.update_one({"_id": node.node_id}, update, upsert=True)
             except DuplicateKeyError:  # two made it at once; now it is there
                 await db.nodes.update_one({"_id": node.node_id}, update, upsert=True)
 
     async def get_node(self, node_id: str) -> NodeRecord | None:
-        db = self._connected()
-        with self._reaching():
+        with self._reaching() as db:
             document = await db.nodes.find_one({"_id": node_id})
         return None if document is None else read_node(document)
 
     async def update_node(self, before: NodeRecord, after: NodeRecord) -> bool:
-        db = self._connected()
-        with self._reaching():
+        with self._reaching() as db:
             result = await db.nodes.update_one(
                 {"_id": before.node_id, "internal.revision": before.internal.revision},
                 changes(node_document(before), node_document(after)),
@@ -363,8 +341,7 @@ class MongoStore:
         return result.matched_count == 1
 
     async def nodes(self) -> list[NodeRecord]:
-        db = self._connected()
-        with self._reaching():
+        with self._reaching() as db:
             return [read_node(document) for document in await db.nodes.find().sort("_id", ASCENDING).to_list(None)]
 
     # ------------------------------------------------------------ the connection
@@ -389,14 +366,18 @@ class MongoStore:
         return self._connection
 
     @contextmanager
-    def _reaching(self) -> Generator[None]:
-        """Turn what means that the store is away into `UnavailableError`; a bug of ours stays what it is."""
+    def _reaching(self) -> Generator[_Connection]:
+        """The collections. What means that they are away becomes `UnavailableError`; a bug of ours stays what it is."""
         try:
-            yield
+            yield self._connected()
         except PyMongoError as error:
             if is_away(error):
                 raise UnavailableError(why_away(error, self._address)) from error
             raise
+
+
+async def _write_all(collection: "Collection", writes: list[UpdateOne]) -> None:
+    await collection.bulk_write(writes, ordered=False)  # pyright: ignore[reportUnknownMemberType]  # Motor's stub
 
 
 def _behind(step: int, points: Iterable[MetricPoint]) -> Iterator[MetricPoint]:

@@ -13,6 +13,8 @@ from daemon.settings import Settings
 from schemas.jobs import TrainingJob
 
 T = TypeVar("T")
+Step = Callable[[TrainingJob], TrainingJob | None]
+"""A decision about a job: its next document, or None to leave it."""
 
 log = get_log("context")
 LONGEST_WAIT_S = 15.0
@@ -59,7 +61,7 @@ class Context:
 
 
 async def change_job(
-    ctx: Context, job_id: str, step: Callable[[TrainingJob], TrainingJob | None]
+    ctx: Context, job_id: str, step: Step
 ) -> TrainingJob | None:
     """Read a job, decide, write under its revision; again while somebody else wrote first.
 

@@ -8,15 +8,13 @@ reader waits as well, and the log file keeps the rest.
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from daemon.loops.context import Context, change_job, persistently
+from daemon.loops.context import Context, Step, change_job, persistently
 from daemon.loops.hints import Hint
-from schemas.jobs import MetricPoint, TrainingJob
+from schemas.jobs import MetricPoint
 
 INTERVAL_S = 1.0
 IDLE_WAIT_S = 60.0
 MOST_POINTS = 5000
-
-Step = Callable[[TrainingJob], TrainingJob | None]
 
 
 class Recorder:

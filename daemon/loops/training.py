@@ -19,9 +19,9 @@ from daemon.loops.following import Deadline, follow, read_job, spec_of, wait_gon
 from daemon.loops.hints import Hint
 from daemon.loops.reading import LogReader
 from daemon.loops.recorder import Recorder
+from daemon.loops.resuming import last_resumable
 from daemon.loops.tracking import Tracker
 from daemon.ports import Run, RunEnd, SpawnError
-from daemon.swift.checkpoints import complete, resumable
 from daemon.swift.failures import classify
 from schemas.enums import ErrorCode, TrainingStatus
 from schemas.jobs import ExportOrder, TrainingJob
@@ -136,7 +136,7 @@ def _ending(job: TrainingJob, end: RunEnd, timed_out_s: float | None) -> Ending:
 
 async def _conclude(ctx: Context, job: TrainingJob, verdict: Verdict, end: RunEnd) -> None:
     """Write the end of an attempt: one write, whatever somebody asked meanwhile."""
-    resume_from = await _resume_point(ctx, job)
+    resume_from = await last_resumable(ctx, job)
     changed = await persistently(
         ctx,
         "the end of the job",
@@ -198,13 +198,3 @@ def _retried(
         avoid_devices=retry.avoid,
         resume_from=resume_from,
     )
-
-
-async def _resume_point(ctx: Context, job: TrainingJob) -> str | None:
-    """The newest checkpoint that another attempt can go on from."""
-    if job.run_dir is None:
-        return None
-    folders = [folder for folder in complete(await ctx.files.checkpoints(Path(job.run_dir))) if resumable(folder)]
-    return str(folders[-1].path) if folders else None
-
-

@@ -1,0 +1,25 @@
+"""The changes of a node, each a pure function from one document to the next, with its durable event."""
+
+from datetime import datetime
+
+from daemon.core.moves import source_of
+from schemas.enums import NodeState
+from schemas.events import NODE_TYPE, CloudEvent, NodeData, OutboxEvent
+from schemas.nodes import NodeRecord
+
+
+def node_moved(node: NodeRecord, state: NodeState, reason: str, *, at: datetime, by: str) -> NodeRecord:
+    """The node in its new state, and the event that tells of it."""
+    sequence = node.internal.sequence + 1
+    event = CloudEvent(
+        id=f"node-{node.node_id}-{sequence}",
+        source=source_of(by),
+        type=NODE_TYPE,
+        subject=node.node_id,
+        time=at,
+        sequence=sequence,
+        data=NodeData(node_id=node.node_id, state=state, reason=reason).model_dump(mode="json"),
+    )
+    entry = OutboxEvent(sequence=sequence, routing_key=f"node.{node.node_id}.{state}", event=event)
+    internal = node.internal.model_copy(update={"sequence": sequence, "outbox": (*node.internal.outbox, entry)})
+    return node.model_copy(update={"state": state, "reason": reason, "internal": internal})

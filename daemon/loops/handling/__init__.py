@@ -1,0 +1,1 @@
+"""What each command does. `table` shows the whole wiring; the other files hold the handlers by subject."""

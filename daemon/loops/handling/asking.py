@@ -1,0 +1,190 @@
+"""The commands that ask about jobs and change nothing: get, status, list, logs, events, metrics, defaults."""
+
+from pathlib import Path
+
+from daemon.core.masking import mask
+from daemon.loops.context import Context
+from daemon.loops.handling.common import RefusedError, Sender, get_job
+from daemon.ports import JobQuery
+from daemon.swift.lines import Line, LineSplitter
+from schemas.commands import EventsRequest, JobRef, ListRequest, LogsRequest, MetricsRequest, ParamsRequest
+from schemas.enums import ReplyErrorCode, TrainingStatus, TrainingType
+from schemas.jobs import TrainingJob
+from schemas.kinds import LLMTrainingJobCreateRequest, VLMTrainingJobCreateRequest
+from schemas.replies import GpuMemory, JobEvents, JobList, JobLogs, JobMetrics, JobStatus
+
+CHUNK_BYTES = 64 * 1024
+TAIL_BYTES = 4 * 1024 * 1024
+"""A tail never reads more of the file's end than this, however long its lines are."""
+
+_DEFAULTS_OF = {TrainingType.LLM: LLMTrainingJobCreateRequest, TrainingType.VLM: VLMTrainingJobCreateRequest}
+
+
+def document(job: TrainingJob) -> dict[str, object]:
+    """A job's document as replies show it."""
+    return job.model_dump(mode="json", exclude={"internal"})
+
+
+async def get(ctx: Context, request: JobRef, _sender: Sender) -> dict[str, object]:
+    """The job document."""
+    return document(await get_job(ctx, request.job_id))
+
+
+async def status(ctx: Context, request: JobRef, _sender: Sender) -> JobStatus:
+    """Where a job stands, without its request."""
+    job = await get_job(ctx, request.job_id)
+    shown = {name: getattr(job, name) for name in JobStatus.model_fields if hasattr(job, name)}
+    memory = {
+        str(use.index): GpuMemory(
+            memory_used=use.memory_used_mib, memory_total=use.memory_total_mib, utilization=use.utilization
+        )
+        for use in (ctx.board.use_of(job.devices) if job.status is TrainingStatus.RUNNING else ())
+    }
+    return JobStatus.model_validate(
+        {**shown, "job_id": job.id, "learning_rate": job.current_learning_rate, "gpu_memory_usage": memory}
+    )
+
+
+async def list_jobs(ctx: Context, request: ListRequest, _sender: Sender) -> JobList:
+    """A page of jobs, newest first."""
+    match request.status:
+        case None:
+            statuses: tuple[TrainingStatus, ...] = ()
+        case list():
+            statuses = tuple(request.status)
+        case _:
+            statuses = (request.status,)
+    label = None
+    if request.label is not None:
+        name, equals, value = request.label.partition("=")
+        label = (name, value if equals else None)
+    page = await ctx.store.list_jobs(
+        JobQuery(
+            training_type=request.training_type,
+            statuses=statuses,
+            owner=request.owner,
+            label=label,
+            page=request.page,
+            size=request.size,
+        )
+    )
+    return JobList(
+        jobs=tuple(document(job) for job in page.jobs),
+        total=page.total,
+        page=request.page,
+        size=request.size,
+        total_llm=page.total_llm,
+        total_vlm=page.total_vlm,
+    )
+
+
+async def logs(ctx: Context, request: LogsRequest, _sender: Sender) -> JobLogs:
+    """Lines of the log file: the last ones, or a range."""
+    job = await get_job(ctx, request.job_id)
+    if job.log_file_path is None:
+        return JobLogs(job_id=job.id, lines=(), offset=0, next_offset=0, eof=True)
+    if job.node_id not in (None, ctx.node_id):
+        raise RefusedError(
+            ReplyErrorCode.UNAVAILABLE, f"the log of job {job.id} is on node {job.node_id}, this is {ctx.node_id}"
+        )
+    path = Path(job.log_file_path)
+    size = await ctx.files.size(path)
+    if request.offset is None:
+        return await _tail(ctx, job.id, path, size, request.tail)
+    return await _range(ctx, job.id, path, size, request.offset, request.limit)
+
+
+async def _tail(ctx: Context, job_id: str, path: Path, size: int, count: int) -> JobLogs:
+    """The last `count` lines: reads back from the end, in growing steps, until there are enough."""
+    want = CHUNK_BYTES
+    while True:
+        begin = max(0, size - want)
+        data = await _read_all(ctx, path, begin, size - begin)
+        lines = shown(_lines(data, begin, whole_first=begin == 0))
+        if len(lines) >= count or begin == 0 or want >= TAIL_BYTES:
+            break
+        want *= 4
+    last = lines[-count:]
+    offset = lines[-count - 1].end if len(lines) > count else begin
+    return JobLogs(
+        job_id=job_id,
+        lines=tuple(mask(line.text) for line in last),
+        offset=offset,
+        next_offset=size,
+        eof=True,
+    )
+
+
+async def _range(ctx: Context, job_id: str, path: Path, size: int, offset: int, limit: int) -> JobLogs:
+    """The whole lines between `offset` and `offset + limit`; a longer line comes alone, cut."""
+    data = await _read_all(ctx, path, offset, limit)
+    at_end = offset + len(data) >= size
+    cut = len(data) if at_end else data.rfind(b"\n") + 1
+    if cut == 0:
+        cut = len(data)
+    lines = shown(_lines(data[:cut], offset, whole_first=True))
+    return JobLogs(
+        job_id=job_id,
+        lines=tuple(mask(line.text) for line in lines),
+        offset=offset,
+        next_offset=offset + cut,
+        eof=at_end,
+    )
+
+
+async def _read_all(ctx: Context, path: Path, offset: int, limit: int) -> bytes:
+    parts: list[bytes] = []
+    while limit > 0:
+        part = await ctx.files.read(path, offset, min(limit, 1024 * 1024))
+        if not part:
+            break
+        parts.append(part)
+        offset += len(part)
+        limit -= len(part)
+    return b"".join(parts)
+
+
+def _lines(data: bytes, offset: int, *, whole_first: bool) -> list[Line]:
+    splitter = LineSplitter(offset)
+    lines = [*splitter.feed(data), *splitter.flush()]
+    return lines if whole_first else lines[1:]
+
+
+def shown(lines: list[Line]) -> list[Line]:
+    """The lines that a terminal would show: a redrawn progress bar counts once, empty lines do not."""
+    kept: list[Line] = []
+    bar = False
+    for line in lines:
+        if not line.text.strip():
+            continue
+        if bar:
+            kept.pop()
+        kept.append(line)
+        bar = line.carriage
+    return kept
+
+
+async def events(ctx: Context, request: EventsRequest, _sender: Sender) -> JobEvents:
+    """The durable events behind a sequence number."""
+    await get_job(ctx, request.job_id)
+    found = await ctx.store.events(request.job_id, request.after, request.limit)
+    return JobEvents(job_id=request.job_id, events=tuple(found))
+
+
+async def metrics(ctx: Context, request: MetricsRequest, _sender: Sender) -> JobMetrics:
+    """The training curve."""
+    await get_job(ctx, request.job_id)
+    after = -1 if request.after_step is None else request.after_step
+    found = await ctx.store.points(request.job_id, after, request.max_points)
+    return JobMetrics(job_id=request.job_id, points=tuple(found))
+
+
+async def defaults(_ctx: Context, request: ParamsRequest, _sender: Sender) -> dict[str, object]:
+    """The defaults of a create request: every field that has one."""
+    model = _DEFAULTS_OF[request.training_type]
+    fields = {
+        name: field.get_default(call_default_factory=True)
+        for name, field in model.model_fields.items()
+        if not field.is_required()
+    }
+    return {"training_type": request.training_type, **fields}

@@ -1,0 +1,210 @@
+"""The commands that change a job: start, stop, resume, export, delete."""
+
+from pathlib import Path
+
+from daemon.core.lifecycle import EXPORT_UNDER_WAY, WAITS_OR_RUNS, Cause
+from daemon.core.moves import export_ordered, queued, stop_ordered, with_reply
+from daemon.loops.context import Context, Step, change_job
+from daemon.loops.handling.common import (
+    RefusedError,
+    Sender,
+    accepted,
+    conflict,
+    get_job,
+    not_found,
+    unless_replied,
+)
+from daemon.loops.handling.paths import check_root
+from daemon.loops.resuming import last_resumable
+from daemon.swift.checkpoints import complete
+from schemas.commands import DeleteRequest, ExportRequest, JobRef, StopRequest
+from schemas.enums import ReplyErrorCode, TrainingStatus
+from schemas.jobs import ExportOrder, StopOrder, TrainingJob
+from schemas.replies import Fault, JobAccepted, JobDeleted
+
+S = TrainingStatus
+POSITIONS_COUNTED = 1000
+
+
+async def start(ctx: Context, request: JobRef, sender: Sender) -> JobAccepted:
+    """Queue a pending job; one that waits or runs already is left alone."""
+
+    def step(job: TrainingJob) -> TrainingJob | None:
+        unless_replied(job, sender)
+        if job.status in WAITS_OR_RUNS:
+            return None
+        if job.status is not S.PENDING:
+            raise conflict(job, "started", "use job.resume" if job.status is not S.COMPLETED else "create a new job")
+        moved = queued(job, Cause.START, at=ctx.clock.now(), by=ctx.node_id, reason="start requested")
+        result = JobAccepted(job_id=job.id, status=moved.status, message="queued")
+        return with_reply(moved, sender.message_id, accepted("job.start", result.model_dump(exclude_none=True)))
+
+    job = await _change(ctx, request.job_id, step)
+    ctx.signals.scheduling.give()
+    return await _queue_result(ctx, job)
+
+
+async def resume(ctx: Context, request: JobRef, sender: Sender) -> JobAccepted:
+    """Queue a failed or cancelled job again, from its last checkpoint where it has a usable one."""
+    found = await get_job(ctx, request.job_id)
+    checkpoint = await last_resumable(ctx, found)
+
+    def step(job: TrainingJob) -> TrainingJob | None:
+        unless_replied(job, sender)
+        if job.status not in {S.FAILED, S.CANCELLED}:
+            hint = "use job.start" if job.status is S.PENDING else ""
+            raise conflict(job, "resumed", hint)
+        if job.export_status in EXPORT_UNDER_WAY:
+            raise RefusedError(ReplyErrorCode.CONFLICT, f"job {job.id} is being exported; resume it after that")
+        reason = f"resume requested, from {checkpoint}" if checkpoint else "resume requested, from the beginning"
+        moved = queued(
+            job,
+            Cause.RESUME,
+            at=ctx.clock.now(),
+            by=ctx.node_id,
+            reason=reason,
+            resume_from=checkpoint,
+            retries_used=0,
+            not_before=None,
+            avoid_devices=(),
+        )
+        result = JobAccepted(job_id=job.id, status=moved.status, message=reason)
+        return with_reply(moved, sender.message_id, accepted("job.resume", result.model_dump(exclude_none=True)))
+
+    job = await _change(ctx, request.job_id, step)
+    ctx.signals.scheduling.give()
+    return await _queue_result(ctx, job)
+
+
+async def stop(ctx: Context, request: StopRequest, sender: Sender) -> JobAccepted:
+    """Cancel a waiting job at once; have a running one ended, and cancelled when nothing of it is left."""
+    grace_s = ctx.settings.stop_grace_seconds if request.grace_seconds is None else request.grace_seconds
+
+    def step(job: TrainingJob) -> TrainingJob | None:
+        unless_replied(job, sender)
+        if job.status is S.CANCELLED:
+            return None
+        order = StopOrder(grace_s=grace_s, save=request.save, requested_at=ctx.clock.now())
+        if job.status is S.STOPPING:
+            return _hurried(job, order)
+        if job.status in {S.COMPLETED, S.FAILED}:
+            raise conflict(job, "stopped", "it has ended already")
+        moved = stop_ordered(job, order, by=ctx.node_id)
+        result = _stop_result(moved)
+        return with_reply(moved, sender.message_id, accepted("job.stop", result.model_dump(exclude_none=True)))
+
+    job = await _change(ctx, request.job_id, step)
+    ctx.signals.scheduling.give()
+    return _stop_result(job)
+
+
+async def export(ctx: Context, request: ExportRequest, sender: Sender) -> JobAccepted:
+    """Queue an export of a checkpoint of an ended job."""
+    found = await get_job(ctx, request.job_id)
+    if found.status not in {S.COMPLETED, S.CANCELLED, S.FAILED}:
+        raise conflict(found, "exported", "wait for its end, or stop it")
+    if found.train_type == "full" and request.quant_method is None:
+        raise RefusedError(
+            ReplyErrorCode.CONFLICT,
+            f"job {found.id} trained all parameters: there is no adapter to merge; its checkpoint is the model. "
+            "Give quant_method and quant_bits to quantize it",
+        )
+    order = ExportOrder(
+        checkpoint=await _checkpoint(ctx, found, request.checkpoint),
+        merge_lora=request.merge_lora and found.train_type != "full",
+        quant_method=request.quant_method,
+        quant_bits=request.quant_bits,
+        requested_at=ctx.clock.now(),
+    )
+
+    def step(job: TrainingJob) -> TrainingJob | None:
+        unless_replied(job, sender)
+        if job.status not in {S.COMPLETED, S.CANCELLED, S.FAILED}:
+            raise conflict(job, "exported", "wait for its end, or stop it")
+        if job.export_status in EXPORT_UNDER_WAY:
+            if job.internal.export_order is not None and job.internal.export_order.checkpoint == order.checkpoint:
+                return None
+            raise RefusedError(ReplyErrorCode.CONFLICT, f"job {job.id} is being exported already; wait for its end")
+        moved = export_ordered(job, order, at=ctx.clock.now(), by=ctx.node_id)
+        return with_reply(moved, sender.message_id, accepted("job.export", result.model_dump(exclude_none=True)))
+
+    message = f"export of {order.checkpoint} queued"
+    result = JobAccepted(job_id=found.id, status="exporting", message=message)
+    await _change(ctx, request.job_id, step)
+    ctx.signals.scheduling.give()
+    return result
+
+
+async def delete(ctx: Context, request: DeleteRequest, _sender: Sender) -> JobDeleted:
+    """Remove an ended or pending job, and its run folder where asked."""
+    while True:
+        job = await get_job(ctx, request.job_id)
+        if job.status in WAITS_OR_RUNS:
+            raise conflict(job, "deleted", "stop it first")
+        if job.export_status in EXPORT_UNDER_WAY:
+            raise RefusedError(ReplyErrorCode.CONFLICT, f"job {job.id} is being exported; delete it after that")
+        run_dir = Path(job.run_dir) if job.run_dir else None
+        if request.purge_output and run_dir is not None:
+            await check_root(ctx, ("purge_output",), run_dir)
+        if await ctx.store.delete_job(job):
+            break
+    if request.purge_output and run_dir is not None:
+        await ctx.files.remove_tree(run_dir)
+        return JobDeleted(job_id=job.id, message=f"deleted with its run folder {run_dir}")
+    return JobDeleted(job_id=job.id, message="deleted; its output and its log file are still there")
+
+
+async def _change(ctx: Context, job_id: str, step: Step) -> TrainingJob:
+    job = await change_job(ctx, job_id, step)
+    if job is None:
+        raise not_found(job_id)
+    return job
+
+
+def _hurried(job: TrainingJob, order: StopOrder) -> TrainingJob | None:
+    """A second stop may shorten the grace time; it changes nothing else and makes no event."""
+    before = job.internal.stop
+    if before is None or order.grace_s >= before.grace_s:
+        return None
+    shorter = before.model_copy(update={"grace_s": order.grace_s})
+    return job.model_copy(update={"internal": job.internal.model_copy(update={"stop": shorter})})
+
+
+def _stop_result(job: TrainingJob) -> JobAccepted:
+    done = job.status is S.CANCELLED
+    message = "cancelled" if done else "stopping; the status event cancelled tells when nothing of it is left"
+    return JobAccepted(job_id=job.id, status=job.status, message=message)
+
+
+async def _queue_result(ctx: Context, job: TrainingJob) -> JobAccepted:
+    if job.status is not S.QUEUED:
+        return JobAccepted(job_id=job.id, status=job.status, message=f"already {job.status}")
+    waiting = await ctx.store.waiting(POSITIONS_COUNTED)
+    position = next((place for place, work in enumerate(waiting, 1) if work.job_id == job.id), None)
+    return JobAccepted(job_id=job.id, status=job.status, message="queued", queue_position=position)
+
+
+async def _checkpoint(ctx: Context, job: TrainingJob, asked: str) -> str:
+    """The absolute path of the checkpoint to export; refused where it is not there or not this job's."""
+    if job.run_dir is None:
+        raise RefusedError(ReplyErrorCode.CONFLICT, f"job {job.id} has no run folder yet, so nothing to export")
+    run_dir = await ctx.files.resolve(Path(job.run_dir))
+    whole = complete(await ctx.files.checkpoints(run_dir))
+    if asked == "last":
+        chosen = str(whole[-1].path) if whole else None
+    elif asked == "best":
+        chosen = job.best_checkpoint_path
+    else:
+        path = await ctx.files.resolve(run_dir / asked)
+        if not path.is_relative_to(run_dir):
+            message = f"{asked} is not below the job's run folder {run_dir}"
+            fault = Fault(loc=("checkpoint",), message=message, input=asked)
+            raise RefusedError(ReplyErrorCode.FORBIDDEN, message, (fault,))
+        chosen = str(path) if any(folder.path == path for folder in whole) else None
+    if chosen is None:
+        there = ", ".join(folder.path.name for folder in whole) or "none"
+        message = f"job {job.id} has no complete checkpoint {asked!r} (there: {there})"
+        raise RefusedError(
+            ReplyErrorCode.CONFLICT, message, (Fault(loc=("checkpoint",), message=message, input=asked),)
+        )
+    return chosen

@@ -1,0 +1,66 @@
+"""What the handlers share: who sent a command, and how a command is refused."""
+
+from dataclasses import dataclass
+
+from daemon.loops.context import Context
+from schemas.enums import ReplyErrorCode
+from schemas.jobs import TrainingJob
+from schemas.replies import Fault, Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sent a command, and its idempotency key."""
+
+    owner: str | None
+    """The AMQP user, as RabbitMQ checked it."""
+    message_id: str | None
+
+
+class RefusedError(Exception):
+    """A command that is understood and not carried out."""
+
+    def __init__(self, code: ReplyErrorCode, message: str, details: tuple[Fault, ...] = ()) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.details = details
+
+
+class RepliedError(Exception):
+    """This `message_id` was carried out before; here is its reply."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__("already carried out")
+        self.reply = reply
+
+
+def not_found(job_id: str) -> RefusedError:
+    """The refusal for a job that is not there."""
+    return RefusedError(ReplyErrorCode.NOT_FOUND, f"there is no job {job_id}")
+
+
+def conflict(job: TrainingJob, doing: str, hint: str = "") -> RefusedError:
+    """The refusal for a job whose status forbids it."""
+    text = f"job {job.id} is {job.status}, so it can't be {doing}" + (f"; {hint}" if hint else "")
+    return RefusedError(ReplyErrorCode.CONFLICT, text)
+
+
+def unless_replied(job: TrainingJob, sender: Sender) -> None:
+    """Raise `RepliedError` where the document remembers this `message_id`: the change is in it already."""
+    for entry in job.internal.replies:
+        if entry.message_id == sender.message_id:
+            raise RepliedError(Reply.model_validate(entry.reply))
+
+
+def accepted(command: str, result: dict[str, object]) -> dict[str, object]:
+    """The reply to remember in the document that a command changed."""
+    return Reply(ok=True, command=command, result=result).model_dump(mode="json", exclude_none=True)
+
+
+async def get_job(ctx: Context, job_id: str) -> TrainingJob:
+    """The job, or a refusal."""
+    job = await ctx.store.get_job(job_id)
+    if job is None:
+        raise not_found(job_id)
+    return job

@@ -1,0 +1,123 @@
+"""`job.create`: check what only this side can check, choose the run folder, store the document."""
+
+import re
+import uuid
+from pathlib import Path
+
+from daemon.core.lifecycle import Cause
+from daemon.core.moves import created, queued, with_internal, with_reply
+from daemon.loops.context import Context
+from daemon.loops.handling.common import RefusedError, RepliedError, Sender, accepted, unless_replied
+from daemon.loops.handling.paths import check_paths, local_path
+from daemon.ports import FolderTakenError, ToolchainError
+from daemon.swift.argv import check_extra_args
+from schemas.enums import ReplyErrorCode
+from schemas.jobs import TRAINING_JOB, TrainingJob
+from schemas.kinds import LLMTrainingJobCreateRequest, VLMTrainingJobCreateRequest
+from schemas.replies import Fault, JobAccepted, Reply
+
+_NAMESPACE = uuid.UUID("5f3f1c7e-6f0e-4a53-9a3c-0c5b1f3f2d10")
+_VERSION = re.compile(r"^v(\d+)-")
+FOLDER_TRIES = 50
+
+CreateRequest = LLMTrainingJobCreateRequest | VLMTrainingJobCreateRequest
+
+
+async def create(ctx: Context, request: CreateRequest, sender: Sender) -> JobAccepted:
+    """Store a new job, queued at once where it asks for that."""
+    if getattr(request, "external_plugins", None) and not ctx.settings.allow_external_plugins:
+        message = "external_plugins runs Python code; the operator has to allow it (SWIFT_TRAINER_ALLOW_EXTERNAL_PLUGINS)"
+        raise RefusedError(
+            ReplyErrorCode.FORBIDDEN, message, (Fault(loc=("external_plugins",), message=message, input=None),)
+        )
+    await check_paths(ctx, request)
+    await _check_options(ctx, request)
+    job_id = _job_id(sender)
+    for number in range(FOLDER_TRIES):
+        run_dir = await _run_dir(ctx, request, number)
+        job = _document(ctx, request, sender, job_id, run_dir)
+        try:
+            if not await ctx.store.insert_job(job):
+                return await _existing(ctx, job_id, sender)
+        except FolderTakenError:
+            if not _versioned(request):
+                break
+            continue
+        ctx.signals.job_changed(job_id)
+        if request.start:
+            ctx.signals.scheduling.give()
+        return _result(job)
+    message = f"{request.output_dir} is the run folder of another job that is not finished; choose another output_dir"
+    raise RefusedError(
+        ReplyErrorCode.CONFLICT, message, (Fault(loc=("output_dir",), message=message, input=request.output_dir),)
+    )
+
+
+async def _check_options(ctx: Context, request: CreateRequest) -> None:
+    """Refuse options that the installed ms-swift does not have. Where it can't be asked, the start will tell."""
+    if not request.extra_args:
+        return
+    try:
+        installed = await ctx.toolchain.installed()
+    except ToolchainError:
+        return
+    faults = tuple(
+        Fault(loc=("extra_args", name), message=message, input=name)
+        for name, message in check_extra_args(
+            request, installed, allow_external_plugins=ctx.settings.allow_external_plugins
+        )
+    )
+    if faults:
+        text = f"extra_args.{faults[0].loc[1]}: {faults[0].message}"
+        raise RefusedError(ReplyErrorCode.INVALID_REQUEST, text, faults)
+
+
+def _job_id(sender: Sender) -> str:
+    """Random; or made of the `message_id`, so that the same message can't make two jobs even after a crash."""
+    if sender.message_id is None:
+        return str(uuid.uuid4())
+    return str(uuid.uuid5(_NAMESPACE, sender.message_id))
+
+
+def _versioned(request: CreateRequest) -> bool:
+    return request.extra_args.get("add_version", True) not in (False, "false", "False")
+
+
+async def _run_dir(ctx: Context, request: CreateRequest, number: int) -> Path:
+    """The run folder, named as ms-swift names it: `vN-YYYYmmdd-HHMMSS` below `output_dir`, N one above the highest.
+
+    The daemon chooses it, and not ms-swift at its start, so that it is known before, the same after a resume, and
+    never shared by two jobs.
+    """
+    output_dir = local_path(ctx, request.output_dir)
+    if not _versioned(request):
+        return output_dir
+    taken = [int(found[1]) for name in await ctx.files.names(output_dir) if (found := _VERSION.match(name))]
+    version = max(taken, default=-1) + 1 + number
+    return output_dir / f"v{version}-{ctx.clock.now():%Y%m%d-%H%M%S}"
+
+
+def _document(ctx: Context, request: CreateRequest, sender: Sender, job_id: str, run_dir: Path) -> TrainingJob:
+    fields = request.model_dump(exclude={"start"})
+    now = ctx.clock.now()
+    job = TRAINING_JOB.validate_python(
+        {**fields, "id": job_id, "owner": sender.owner, "created_at": now, "run_dir": str(run_dir)}
+    )
+    job = created(with_internal(job, output_lock=str(run_dir)), at=now, by=ctx.node_id)
+    if request.start:
+        job = queued(job, Cause.START, at=now, by=ctx.node_id, reason="start requested with its creation")
+    return with_reply(job, sender.message_id, accepted("job.create", _result(job).model_dump(exclude_none=True)))
+
+
+def _result(job: TrainingJob) -> JobAccepted:
+    message = "created and queued" if job.queued_at else "created; start it with job.start"
+    return JobAccepted(job_id=job.id, status=job.status, message=message)
+
+
+async def _existing(ctx: Context, job_id: str, sender: Sender) -> JobAccepted:
+    """The job is there already: this message made it before, and its reply is repeated."""
+    job = await ctx.store.get_job(job_id)
+    if job is not None:
+        unless_replied(job, sender)
+    result = JobAccepted(job_id=job_id, status="pending", message="created by this message before")
+    raise RepliedError(Reply(ok=True, command="job.create", result=result.model_dump(exclude_none=True)))

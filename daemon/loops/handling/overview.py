@@ -1,0 +1,129 @@
+"""The commands about the whole: devices, the queue, nodes, the system's state."""
+
+from daemon import __version__
+from daemon.core.nodes import node_moved
+from daemon.core.scheduler import Held
+from daemon.loops.context import Context
+from daemon.loops.handling.common import RefusedError, Sender
+from daemon.loops.scheduling import MOST_WAITING, plan_now, state_of
+from daemon.ports import Subject, ToolchainError
+from schemas.commands import Empty, NodeRef
+from schemas.enums import DeviceState, NodeState, ReplyErrorCode
+from schemas.events import Device
+from schemas.nodes import NodeRecord
+from schemas.replies import GpuList, Node, NodeAccepted, NodeList, QueuedJob, QueueList, SystemStatus
+
+
+async def gpu_list(ctx: Context, _request: Empty, _sender: Sender) -> GpuList:
+    """Every node's devices with who holds them."""
+    nodes, held = await ctx.store.nodes(), await ctx.store.held()
+    devices = tuple(device for node in nodes for device in devices_of(ctx, node, held))
+    return GpuList(gpus=devices, total=len(devices))
+
+
+def devices_of(ctx: Context, node: NodeRecord, held: list[Held]) -> tuple[Device, ...]:
+    """A node's devices, leased ones with their job, those of a drained node as drained."""
+    leases = {index: item.job_id for item in held if item.node_id == node.node_id for index in item.devices}
+    state = state_of(ctx, node)
+    return tuple(
+        _shown(device, leases.get(device.index), state)
+        for device in (ctx.board.current() if node.node_id == ctx.node_id else node.devices)
+    )
+
+
+def _shown(device: Device, job_id: str | None, state: NodeState) -> Device:
+    if job_id is not None:
+        return device.model_copy(update={"state": DeviceState.LEASED, "job_id": job_id, "reason": None})
+    if state is NodeState.OFFLINE:
+        return device.model_copy(update={"state": DeviceState.UNHEALTHY, "reason": "its node is offline"})
+    if state is NodeState.DRAINED and device.state is DeviceState.FREE:
+        return device.model_copy(update={"state": DeviceState.DRAINED, "reason": "its node is drained"})
+    return device
+
+
+async def queue_list(ctx: Context, _request: Empty, _sender: Sender) -> QueueList:
+    """The queue in the order in which it would start, each with the reason it waits."""
+    decided = await plan_now(ctx)
+    starting = {(start.work.job_id, start.work.kind): "starts now" for start in decided.starts}
+    reasons = {(work.job_id, work.kind): reason for work, reason in decided.waits} | starting
+    waiting = await ctx.store.waiting(MOST_WAITING)
+    jobs = tuple(
+        QueuedJob(
+            job_id=work.job_id,
+            training_type=work.training_type,  # pyright: ignore[reportArgumentType]  # validated by the model
+            owner=work.owner,
+            work=work.kind,
+            priority=work.priority,
+            position=place,
+            devices_needed=work.count,
+            gpu_id=",".join(map(str, work.pinned)) or None,
+            queued_at=work.queued_at,
+            wait_reason=reasons.get((work.job_id, work.kind), "was queued just now"),
+        )
+        for place, work in enumerate(waiting, 1)
+    )
+    return QueueList(jobs=jobs, total=len(jobs))
+
+
+async def node_list(ctx: Context, _request: Empty, _sender: Sender) -> NodeList:
+    """All nodes that were ever seen."""
+    held = await ctx.store.held()
+    nodes = tuple(
+        Node(
+            node_id=node.node_id,
+            state=state_of(ctx, node),
+            reason=node.reason,
+            last_heartbeat=node.last_heartbeat,
+            started_at=node.started_at,
+            versions=node.versions,
+            devices=devices_of(ctx, node, held),
+        )
+        for node in await ctx.store.nodes()
+    )
+    return NodeList(nodes=nodes, total=len(nodes))
+
+
+async def node_drain(ctx: Context, request: NodeRef, _sender: Sender) -> NodeAccepted:
+    """Let a node start nothing new; its jobs finish."""
+    return await _node_state(ctx, request.node_id, NodeState.DRAINED, "drained: starts nothing new, its jobs finish")
+
+
+async def node_resume(ctx: Context, request: NodeRef, _sender: Sender) -> NodeAccepted:
+    """Let a drained node start jobs again."""
+    return await _node_state(ctx, request.node_id, NodeState.ONLINE, "resumed: starts jobs again")
+
+
+async def _node_state(ctx: Context, node_id: str, state: NodeState, message: str) -> NodeAccepted:
+    while True:
+        node = await ctx.store.get_node(node_id)
+        if node is None:
+            raise RefusedError(ReplyErrorCode.NOT_FOUND, f"there is no node {node_id}; node.list shows them")
+        if node.state is state:
+            return NodeAccepted(node_id=node_id, state=state, message=f"already {state}")
+        if node.state is NodeState.OFFLINE:
+            raise RefusedError(ReplyErrorCode.CONFLICT, f"node {node_id} is offline")
+        moved = node_moved(node, state, message, at=ctx.clock.now(), by=ctx.node_id)
+        if await ctx.store.update_node(node, moved):
+            ctx.signals.outbox.give((Subject.NODE, node_id))
+            ctx.signals.scheduling.give()
+            return NodeAccepted(node_id=node_id, state=state, message=message)
+
+
+async def system_status(ctx: Context, _request: Empty, _sender: Sender) -> SystemStatus:
+    """Each part, `ok` or what is wrong with it."""
+    broker, store, devices = await ctx.bus.check(), await ctx.store.check(), await ctx.devices.check()
+    try:
+        version, swift = (await ctx.toolchain.installed()).version, "ok"
+    except ToolchainError as error:
+        version, swift = "unknown", str(error)
+    parts = (broker, store, devices, swift)
+    return SystemStatus(
+        status="ok" if all(part == "ok" for part in parts) else "degraded",
+        broker=broker,
+        store=store,
+        devices=devices,
+        swift=swift,
+        node_id=ctx.node_id,
+        versions={"swift-trainer": __version__, "ms-swift": version},
+        counts=await ctx.store.counts(),
+    )

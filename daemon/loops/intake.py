@@ -1,0 +1,200 @@
+"""The intake: takes commands from the bus, has each carried out, replies, and only then acknowledges.
+
+Commands about one job are carried out in the order in which they came; others side by side, in lanes. This file is the
+only one that acknowledges.
+
+A command that can't be understood goes to the dead-letter queue with the reason. While the store is away, a command
+that asks for a reply is told `unavailable` after a while; one that does not is tried until it succeeds, because nobody
+would ever know that it was lost.
+"""
+
+import asyncio
+import json
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from daemon.logs import get_log
+from daemon.loops.context import Context
+from daemon.loops.handling.common import RefusedError, RepliedError, Sender
+from daemon.loops.handling.table import HANDLERS
+from daemon.ports import Delivery, UnavailableError
+from schemas.commands import COMMANDS, MAX_BODY_BYTES
+from schemas.enums import ReplyErrorCode
+from schemas.replies import Reply, ReplyError, faults_of
+
+log = get_log("intake")
+
+LANES = 16
+LANE_DEPTH = 64
+PATIENCE_S = 10.0
+"""How long a command that wants a reply waits for the store."""
+MOST_REMEMBERED = 256 * 1024
+"""A larger reply is not remembered; asking again is harmless, because only queries answer so much."""
+MOST_KEY = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """A command that is valid in itself."""
+
+    command: str
+    request: Any
+    lane_key: str
+
+
+class DeadError(Exception):
+    """A command that can't be understood: it goes to the dead-letter queue."""
+
+    def __init__(self, error: ReplyError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+async def intake(ctx: Context) -> None:
+    """Carry out commands until the bus stops consuming."""
+    lanes = [asyncio.Queue[tuple[Delivery, Understood] | None](LANE_DEPTH) for _ in range(LANES)]
+    async with asyncio.TaskGroup() as group:
+        for number, lane in enumerate(lanes):
+            group.create_task(_work(ctx, lane), name=f"intake lane {number}")
+        async for delivery in ctx.bus.commands():
+            try:
+                understood = understand(delivery)
+            except DeadError as dead:
+                await _bury(ctx, delivery, dead.error)
+                continue
+            await lanes[zlib.crc32(understood.lane_key.encode()) % LANES].put((delivery, understood))
+        for lane in lanes:
+            await lane.put(None)
+
+
+def understand(delivery: Delivery) -> Understood:
+    """Decode and validate a command. Raises `DeadError` with what is wrong."""
+    command = delivery.routing_key
+    if len(delivery.body) > MAX_BODY_BYTES:
+        raise _dead(
+            ReplyErrorCode.INVALID_REQUEST,
+            f"the body has {len(delivery.body)} bytes; at most {MAX_BODY_BYTES} are allowed",
+        )
+    adapter = COMMANDS.get(command)
+    if adapter is None:
+        raise _dead(
+            ReplyErrorCode.UNKNOWN_COMMAND,
+            f"there is no command {command[:80]!r}; the routing key names the command, one of: {', '.join(COMMANDS)}",
+        )
+    try:
+        body: object = json.loads(delivery.body.decode("utf-8"), parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        raise _dead(ReplyErrorCode.INVALID_JSON, f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
+    except (ValueError, RecursionError) as error:
+        text = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise _dead(ReplyErrorCode.INVALID_JSON, f"the body is not JSON: {text}") from None
+    if not isinstance(body, dict):
+        raise _dead(ReplyErrorCode.INVALID_JSON, "the body must be one JSON object")
+    try:
+        request = adapter.validate_json(delivery.body)
+    except ValidationError as error:
+        tagged = command == "job.create" and body.get("training_type") in ("llm", "vlm")  # pyright: ignore[reportUnknownMemberType]
+        faults = faults_of(error, skip=1 if tagged else 0)
+        first = ".".join(map(str, faults[0].loc)) or "the body"
+        raise DeadError(
+            ReplyError(code=ReplyErrorCode.INVALID_REQUEST, message=f"{first}: {faults[0].message}", details=faults)
+        ) from None
+    job_id = getattr(request, "job_id", None)
+    return Understood(command, request, job_id or delivery.message_id or str(id(delivery)))
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _dead(code: ReplyErrorCode, message: str) -> DeadError:
+    return DeadError(ReplyError(code=code, message=message))
+
+
+async def _work(ctx: Context, lane: "asyncio.Queue[tuple[Delivery, Understood] | None]") -> None:
+    while (entry := await lane.get()) is not None:
+        await _carry_out(ctx, *entry)
+
+
+async def _carry_out(ctx: Context, delivery: Delivery, understood: Understood) -> None:
+    """Carry out one command: effect stored, reply sent, then acknowledged."""
+    began = ctx.clock.monotonic()
+    wait_s = 0.2
+    while True:
+        try:
+            reply = await _reply_to(ctx, delivery, understood)
+            break
+        except UnavailableError as error:
+            waited_s = ctx.clock.monotonic() - began
+            if delivery.reply_to is not None and waited_s >= PATIENCE_S:
+                reply = _refusal(understood.command, ReplyErrorCode.UNAVAILABLE, str(error))
+                break
+            log.warning("command_waits", str(error), command=understood.command)
+        except DeadError as dead:
+            await _bury(ctx, delivery, dead.error)
+            return
+        except Exception as error:  # noqa: BLE001  # a bug in one handler must not stop the others
+            log.error("command_failed", "a bug; the command had no known effect", error=error, command=understood.command)
+            text = "the daemon failed inside; its log has the trace. The command may be sent again"
+            reply = _refusal(understood.command, ReplyErrorCode.INTERNAL, text)
+            break
+        await ctx.clock.sleep(wait_s)
+        wait_s = min(5.0, wait_s * 2)
+    await ctx.bus.reply(delivery, _encode(reply))
+    await ctx.bus.ack(delivery)
+    code = reply.error.code if reply.error else "ok"
+    log.debug("command_done", code, command=understood.command, lane_key=understood.lane_key)
+
+
+async def _reply_to(ctx: Context, delivery: Delivery, understood: Understood) -> Reply:
+    """The reply: the remembered one of this `message_id`, or that of carrying it out now."""
+    message_id = delivery.message_id[:MOST_KEY] if delivery.message_id else None
+    if message_id is not None:
+        remembered = await ctx.store.find_reply(message_id)
+        if remembered is not None:
+            return Reply.model_validate_json(remembered)
+    sender = Sender(owner=delivery.user_id, message_id=message_id)
+    try:
+        result = await HANDLERS[understood.command](ctx, understood.request, sender)
+        payload = result.model_dump(mode="json") if isinstance(result, BaseModel) else result
+        reply = Reply(ok=True, command=understood.command, result=payload)
+    except RepliedError as before:
+        reply = before.reply
+    except RefusedError as refused:
+        error = ReplyError(code=refused.code, message=refused.message, details=refused.details)
+        if refused.code is ReplyErrorCode.INVALID_REQUEST:
+            raise DeadError(error) from None
+        reply = Reply(ok=False, command=understood.command, error=error)
+    if message_id is not None and not _passing(reply):
+        encoded = _encode(reply)
+        if len(encoded) <= MOST_REMEMBERED:
+            await ctx.store.remember_reply(message_id, encoded)
+    return reply
+
+
+def _passing(reply: Reply) -> bool:
+    """Whether a refusal may be another one at the next try, so that it must not be remembered."""
+    return reply.error is not None and reply.error.code in {ReplyErrorCode.UNAVAILABLE, ReplyErrorCode.INTERNAL}
+
+
+def _refusal(command: str, code: ReplyErrorCode, message: str) -> Reply:
+    return Reply(ok=False, command=command, error=ReplyError(code=code, message=message))
+
+
+async def _bury(ctx: Context, delivery: Delivery, error: ReplyError) -> None:
+    """Tell the sender, then keep the command in the dead-letter queue; the broker may be away meanwhile."""
+    log.warning("command_dead", error.message, command=delivery.routing_key[:80], code=error.code)
+    await ctx.bus.reply(delivery, _encode(Reply(ok=False, command=delivery.routing_key[:MOST_KEY], error=error)))
+    try:
+        await ctx.bus.dead_letter(delivery, f"{error.code}: {error.message}")
+    except UnavailableError as outage:  # not acknowledged: the broker sends it again
+        log.warning("command_dead_waits", str(outage), command=delivery.routing_key[:80])
+
+
+def _encode(reply: Reply) -> bytes:
+    """A reply as JSON: `result` or `error`, whichever it has."""
+    part = {"result"} if reply.error is not None else {"error"}
+    return reply.model_dump_json(exclude=part).encode()

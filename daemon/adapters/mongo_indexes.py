@@ -35,7 +35,7 @@ INDEXES: dict[str, list[IndexModel]] = {
             partialFilterExpression={"export_status": "queued"},
         ),
         IndexModel(
-            [("internal.export_node_id", ASCENDING)],
+            [("export_status", ASCENDING), ("internal.export_node_id", ASCENDING)],
             name="exports_running",
             partialFilterExpression={"export_status": "running"},
         ),

@@ -71,7 +71,8 @@ def only_duplicates(error: BulkWriteError) -> bool:
 
 def why_away(error: PyMongoError, where: str) -> str:
     """What is wrong with the store at the address `where`, and what to do."""
-    if isinstance(error, OperationFailure) and error.code in _REFUSED_CODES:
+    refused = isinstance(error, OperationFailure) and error.code in _REFUSED_CODES
+    if refused or "Authentication failed" in str(error):  # later calls report it as a server that can't be selected
         return (
             f"the store at {where} refuses the credentials; check user, password and rights "
             "in SWIFT_TRAINER_MONGODB_URL"

@@ -143,8 +143,11 @@ async def _carry_out(ctx: Context, delivery: Delivery, understood: Understood) -
             break
         await ctx.clock.sleep(wait_s)
         wait_s = min(5.0, wait_s * 2)
-    await ctx.bus.reply(delivery, _encode(reply))
-    await ctx.bus.ack(delivery)
+    try:
+        await ctx.bus.reply(delivery, _encode(reply))
+        await ctx.bus.ack(delivery)
+    except UnavailableError as outage:  # not acknowledged: the broker sends it again, and the effect stays one
+        log.warning("reply_waits", str(outage), command=understood.command)
     code = reply.error.code if reply.error else "ok"
     log.debug("command_done", code, command=understood.command, lane_key=understood.lane_key)
 
@@ -187,8 +190,9 @@ def _refusal(command: str, code: ReplyErrorCode, message: str) -> Reply:
 async def _bury(ctx: Context, delivery: Delivery, error: ReplyError) -> None:
     """Tell the sender, then keep the command in the dead-letter queue; the broker may be away meanwhile."""
     log.warning("command_dead", error.message, command=delivery.routing_key[:80], code=error.code)
-    await ctx.bus.reply(delivery, _encode(Reply(ok=False, command=delivery.routing_key[:MOST_KEY], error=error)))
+    reply = Reply(ok=False, command=delivery.routing_key[:MOST_KEY], error=error)
     try:
+        await ctx.bus.reply(delivery, _encode(reply))
         await ctx.bus.dead_letter(delivery, f"{error.code}: {error.message}")
     except UnavailableError as outage:  # not acknowledged: the broker sends it again
         log.warning("command_dead_waits", str(outage), command=delivery.routing_key[:80])

@@ -1,0 +1,187 @@
+"""The composition root: the only place where real things are made and wired. The story of start and stop.
+
+Start: the broker and the store are waited for; the devices are read and the node is made known; what ran here under an
+earlier daemon is taken up; then the loops run, in scopes that lie inside each other.
+
+Stop, inside out, each stage with a budget: (1) intake and scheduling: nothing new is begun; (2) supervision: it
+detaches and the trainings run on, or, by setting, they are stopped; (3) the outbox publishes what waits; (4) heartbeat
+and telemetry end, the node says that it is offline; (5) connections. A loop that ends on its own is a bug and brings
+the daemon down. A second signal skips to the end of the process; nothing is lost by that either.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Final
+
+from daemon.adapters.clock import SystemClock
+from daemon.adapters.device_setting import make_devices
+from daemon.adapters.files import LocalFiles
+from daemon.adapters.mongo import MongoStore
+from daemon.adapters.processes import LocalRuns
+from daemon.adapters.rabbit import RabbitBus
+from daemon.adapters.toolchain import SwiftToolchain
+from daemon.core.moves import stop_ordered
+from daemon.logs import get_log
+from daemon.loops.context import Context, change_job, persistently
+from daemon.loops.heartbeat import come_online, go_offline, heartbeat
+from daemon.loops.intake import intake
+from daemon.loops.outbox import flush, outbox
+from daemon.loops.scheduling import scheduling
+from daemon.loops.supervision import Supervision
+from daemon.loops.telemetry import read_devices, telemetry
+from daemon.ports import UnavailableError
+from daemon.settings import Settings
+from schemas.enums import TrainingStatus
+from schemas.jobs import StopOrder, TrainingJob
+
+log = get_log("app")
+
+INTAKE_BUDGET_S: Final = 10.0
+SUPERVISION_BUDGET_S: Final = 5.0
+OUTBOX_BUDGET_S: Final = 10.0
+NODE_BUDGET_S: Final = 5.0
+CLOSE_BUDGET_S: Final = 5.0
+STOP_MARGIN_S: Final = 15.0
+"""Beyond a training's own grace time, when the daemon stops its trainings as well."""
+
+
+class LoopEndedError(RuntimeError):
+    """A loop returned that never should."""
+
+
+@contextlib.asynccontextmanager
+async def real_ports(settings: Settings) -> AsyncIterator[Context]:
+    """The real things, connected, and closed at the end."""
+    for folder in ("logs", "runs", "cache"):
+        (settings.state_path / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
+    bus = RabbitBus(
+        settings.amqp_url.get_secret_value(),
+        node_id=settings.node_id,
+        ca_file=str(settings.amqp_ca_file) if settings.amqp_ca_file else None,
+    )
+    store = MongoStore(settings.mongodb_url.get_secret_value(), settings.mongodb_database)
+    devices = make_devices(settings.devices, settings.node_id)
+    ctx = Context(
+        settings=settings,
+        clock=SystemClock(),
+        bus=bus,
+        store=store,
+        devices=devices,
+        runs=LocalRuns(settings.state_path),
+        files=LocalFiles(),
+        toolchain=SwiftToolchain(
+            settings.swift_command, version=settings.swift_version, cache_dir=settings.state_path / "cache"
+        ),
+        environment=dict(os.environ),
+    )
+    try:
+        await persistently(ctx, "the store", store.prepare)
+        await bus.start()
+        yield ctx
+    finally:
+        async with _budget("connections", CLOSE_BUDGET_S):
+            await bus.close()
+            await store.close()
+            await devices.close()
+
+
+async def serve(ctx: Context, stopping: asyncio.Event) -> None:
+    """Run the daemon on connected ports until `stopping` is set."""
+    started_at = ctx.clock.now()
+    await read_devices(ctx)
+    await come_online(ctx, started_at)
+    log.info("daemon_started", "ready", node_id=ctx.node_id, devices=len(ctx.board.devices))
+    async with (
+        _running("node", NODE_BUDGET_S, heartbeat=heartbeat(ctx, started_at), telemetry=telemetry(ctx)),
+        _finally("node offline", NODE_BUDGET_S, lambda: go_offline(ctx)),
+        _running("outbox", OUTBOX_BUDGET_S, outbox=outbox(ctx)),
+        _finally("outbox flush", OUTBOX_BUDGET_S, lambda: flush(ctx)),
+        asyncio.TaskGroup() as group,
+    ):
+        supervision = Supervision(ctx, group)
+        await supervision.recover()
+        async with (
+            _finally("supervision", _supervision_budget_s(ctx), lambda: _let_go(ctx, supervision)),
+            _running(
+                "intake", INTAKE_BUDGET_S, intake=intake(ctx), scheduling=scheduling(ctx, supervision.begin)
+            ),
+        ):
+            await stopping.wait()
+            log.info("daemon_stopping", "stopping", running=supervision.running, on_exit=ctx.settings.on_exit)
+            await _stop_intake(ctx)
+
+
+async def _stop_intake(ctx: Context) -> None:
+    async with _budget("intake", INTAKE_BUDGET_S):
+        await ctx.bus.stop_consuming()
+
+
+def _supervision_budget_s(ctx: Context) -> float:
+    if ctx.settings.on_exit == "leave":
+        return SUPERVISION_BUDGET_S
+    return ctx.settings.stop_grace_seconds + STOP_MARGIN_S
+
+
+async def _let_go(ctx: Context, supervision: Supervision) -> None:
+    """Leave the trainings running, or stop them first, as the setting says."""
+    try:
+        if ctx.settings.on_exit == "stop":
+            for job in await ctx.store.jobs_on(ctx.node_id):
+                await change_job(ctx, job.id, lambda now: _stopped(ctx, now))
+            while supervision.running:
+                await ctx.clock.sleep(0.1)
+    finally:
+        supervision.detach()
+
+
+def _stopped(ctx: Context, job: TrainingJob) -> TrainingJob | None:
+    if job.status not in {TrainingStatus.STARTING, TrainingStatus.RUNNING}:
+        return None
+    order = StopOrder(grace_s=ctx.settings.stop_grace_seconds, save=True, requested_at=ctx.clock.now())
+    return stop_ordered(job, order, by=ctx.node_id)
+
+
+@contextlib.asynccontextmanager
+async def _running(stage: str, budget_s: float, **loops: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run loops beside the body; one that ends before it brings everything down. Cancelled at the end."""
+    leaving = False
+
+    async def guarded(name: str, loop: Coroutine[None, None, None]) -> None:
+        await loop
+        if not leaving:
+            raise LoopEndedError(f"the loop {name!r} ended on its own")
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(guarded(name, loop), name=name) for name, loop in loops.items()]
+        try:
+            yield
+        finally:
+            leaving = True
+            for task in tasks:
+                task.cancel()
+            done, late = await asyncio.wait(tasks, timeout=budget_s)
+            log.debug("stage_stopped", stage, done=len(done), late=len(late))
+
+
+@contextlib.asynccontextmanager
+async def _finally(stage: str, budget_s: float, act: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
+    """At the end of the body do one last thing, within a budget; an outage then is said and left."""
+    try:
+        yield
+    finally:
+        async with _budget(stage, budget_s):
+            await act()
+
+
+@contextlib.asynccontextmanager
+async def _budget(stage: str, budget_s: float) -> AsyncIterator[None]:
+    """A stage of the stop: what it can't do in time, or without its outside, is left for the next start."""
+    try:
+        async with asyncio.timeout(budget_s):
+            yield
+    except TimeoutError:
+        log.warning("stage_late", f"{stage} did not end within {budget_s:g} s; the next start goes on from there")
+    except UnavailableError as error:
+        log.warning("stage_away", f"{stage}: {error}; the next start goes on from there")

@@ -1,0 +1,68 @@
+"""Telemetry: reads the devices at an interval, keeps the newest reading, publishes what changed.
+
+Also notices free devices early: after a reading that frees one, the scheduler looks.
+"""
+
+from daemon.core.devices import mark_foreign
+from daemon.core.moves import source_of
+from daemon.core.scheduler import Held
+from daemon.logs import get_log
+from daemon.loops.context import Context
+from daemon.loops.handling.overview import devices_of
+from daemon.ports import UnavailableError
+from schemas.enums import DeviceState
+from schemas.events import GPU_TYPE, CloudEvent, Device
+from schemas.nodes import NodeRecord
+
+log = get_log("telemetry")
+
+
+async def telemetry(ctx: Context) -> None:
+    """Read and tell for as long as the daemon runs."""
+    told: dict[int, Device] = {}
+    number = 0
+    while True:
+        await read_devices(ctx)
+        try:
+            node = await ctx.store.get_node(ctx.node_id)
+            held = await ctx.store.held()
+        except UnavailableError as error:
+            log.debug("telemetry_waits", str(error))
+            node = None
+            held = []
+        if node is not None:
+            number += 1
+            tell(ctx, node, held, told, number)
+        await ctx.clock.sleep(ctx.settings.gpu_interval_seconds)
+
+
+async def read_devices(ctx: Context) -> None:
+    """Put a new reading on the board."""
+    before = {device.index for device in ctx.board.current() if device.state is DeviceState.FREE}
+    devices = await ctx.devices.read()
+    try:
+        held = await ctx.store.held()
+    except UnavailableError:
+        held = []
+    ours = {index for item in held if item.node_id == ctx.node_id for index in item.devices}
+    ctx.board.devices = mark_foreign(devices, frozenset(ours), ctx.settings.gpu_foreign_mib)
+    after = {device.index for device in ctx.board.current() if device.state is DeviceState.FREE}
+    if after - before:
+        ctx.signals.scheduling.give()
+
+
+def tell(ctx: Context, node: NodeRecord, held: list[Held], told: dict[int, Device], number: int) -> None:
+    """Publish the devices that differ from what was last told."""
+    for device in devices_of(ctx, node, held):
+        if told.get(device.index) == device:
+            continue
+        told[device.index] = device
+        event = CloudEvent(
+            id=f"gpu-{ctx.node_id}-{device.index}-{node.started_at:%Y%m%d%H%M%S}-{number}",
+            source=source_of(ctx.node_id),
+            type=GPU_TYPE,
+            subject=f"{ctx.node_id}/{device.index}",
+            time=ctx.clock.now(),
+            data=device.model_dump(mode="json"),
+        )
+        ctx.bus.publish_live(f"gpu.{ctx.node_id}.{device.index}", event)

@@ -1,0 +1,88 @@
+"""What the scheduler and the supervisor ask the store: who waits, who holds devices, who runs where."""
+
+from daemon.core.scheduler import Held, Work, WorkKind
+from daemon.ports import Store
+from schemas.enums import ExportStatus, TrainingStatus
+from schemas.jobs import ExportOrder, TrainingJob
+from tests.adapters.store.records import at, changed, make_job, make_vlm_job
+
+
+def queued(job_id: str, seconds: float, **fields: object) -> TrainingJob:
+    return make_job(job_id, status=TrainingStatus.QUEUED, queued_at=at(seconds), **fields)
+
+
+def export_queued(job_id: str, seconds: float, **fields: object) -> TrainingJob:
+    order = ExportOrder(checkpoint="/c", merge_lora=True, requested_at=at(seconds))
+    job = make_vlm_job(job_id, status=TrainingStatus.COMPLETED, export_status=ExportStatus.QUEUED, **fields)
+    return changed(job, internal={"export_order": order})
+
+
+async def test_work_waits_in_the_schedulers_order(store: Store) -> None:
+    jobs = [
+        queued("late", 9),
+        queued("early", 1),
+        queued("urgent", 20, priority=3),
+        queued("b-same", 5),
+        queued("a-same", 5),
+        export_queued("export", 3),
+        export_queued("urgent-export", 10, priority=3),
+        make_job("pending"),
+        make_job("running", status=TrainingStatus.RUNNING),
+    ]
+    for job in jobs:
+        await store.insert_job(job)
+    expected = ["urgent-export", "urgent", "early", "export", "a-same", "b-same", "late"]
+    assert [work.job_id for work in await store.waiting(100)] == expected
+    assert [work.job_id for work in await store.waiting(4)] == expected[:4]
+    assert await store.waiting(0) == []
+
+
+async def test_work_says_what_the_scheduler_needs(store: Store) -> None:
+    pinned = queued("pinned", 1, gpu_id="2,0", owner="ann", wait_reason="no device")
+    await store.insert_job(changed(pinned, internal={"not_before": at(60), "avoid_devices": (1, 3)}))
+    await store.insert_job(queued("counted", 2, gpu_count=4))
+    await store.insert_job(export_queued("export", 3, gpu_id="0,1"))
+    assert await store.waiting(10) == [
+        Work(
+            job_id="pinned",
+            kind=WorkKind.TRAIN,
+            priority=0,
+            queued_at=at(1),
+            count=2,
+            pinned=(2, 0),
+            not_before=at(60),
+            avoid=(1, 3),
+            owner="ann",
+            wait_reason="no device",
+        ),
+        Work(job_id="counted", kind=WorkKind.TRAIN, priority=0, queued_at=at(2), count=4),
+        Work(job_id="export", kind=WorkKind.EXPORT, priority=0, queued_at=at(3), count=1, training_type="vlm"),
+    ]
+
+
+async def test_trainings_and_exports_hold_devices(store: Store) -> None:
+    for status in TrainingStatus:
+        await store.insert_job(make_job(f"t-{status}", status=status, node_id="n", devices=(0, 1)))
+    for status in ExportStatus:
+        job = make_job(f"x-{status}", status=TrainingStatus.COMPLETED, export_status=status, node_id="n", devices=(0,))
+        await store.insert_job(changed(job, internal={"export_node_id": "m", "export_devices": (3,)}))
+    assert await store.held() == [
+        Held("t-running", WorkKind.TRAIN, "n", (0, 1)),
+        Held("t-starting", WorkKind.TRAIN, "n", (0, 1)),
+        Held("t-stopping", WorkKind.TRAIN, "n", (0, 1)),
+        Held("x-running", WorkKind.EXPORT, "m", (3,)),
+    ]
+    assert [job.id for job in await store.jobs_on("n")] == ["t-running", "t-starting", "t-stopping"]
+    assert [job.id for job in await store.jobs_on("m")] == ["x-running"]
+    assert await store.jobs_on("elsewhere") == []
+
+
+async def test_wait_reasons_are_noted_while_a_job_waits(store: Store) -> None:
+    await store.insert_job(queued("q", 1))
+    await store.insert_job(export_queued("x", 1))
+    running = make_job("r", status=TrainingStatus.RUNNING)
+    await store.insert_job(running)
+    await store.note_wait_reasons({"q": "no device", "x": "after q", "r": "no", "gone": "no"})
+    assert [work.wait_reason for work in await store.waiting(10)] == ["no device", "after q"]
+    assert await store.get_job("r") == running
+    await store.note_wait_reasons({})

@@ -12,7 +12,7 @@ the daemon down. A second signal skips to the end of the process; nothing is los
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Final
 
 from daemon.adapters.clock import SystemClock
@@ -52,7 +52,7 @@ class LoopEndedError(RuntimeError):
 
 
 @contextlib.asynccontextmanager
-async def real_ports(settings: Settings) -> AsyncIterator[Context]:
+async def real_ports(settings: Settings) -> AsyncGenerator[Context]:
     """The real things, connected, and closed at the end."""
     for folder in ("logs", "runs", "cache"):
         (settings.state_path / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -104,9 +104,7 @@ async def serve(ctx: Context, stopping: asyncio.Event) -> None:
         await supervision.recover()
         async with (
             _finally("supervision", _supervision_budget_s(ctx), lambda: _let_go(ctx, supervision)),
-            _running(
-                "intake", INTAKE_BUDGET_S, intake=intake(ctx), scheduling=scheduling(ctx, supervision.begin)
-            ),
+            _running("intake", INTAKE_BUDGET_S, intake=intake(ctx), scheduling=scheduling(ctx, supervision.begin)),
         ):
             await stopping.wait()
             log.info("daemon_stopping", "stopping", running=supervision.running, on_exit=ctx.settings.on_exit)
@@ -144,7 +142,7 @@ def _stopped(ctx: Context, job: TrainingJob) -> TrainingJob | None:
 
 
 @contextlib.asynccontextmanager
-async def _running(stage: str, budget_s: float, **loops: Coroutine[None, None, None]) -> AsyncIterator[None]:
+async def _running(stage: str, budget_s: float, **loops: Coroutine[None, None, None]) -> AsyncGenerator[None]:
     """Run loops beside the body; one that ends before it brings everything down. Cancelled at the end."""
     leaving = False
 
@@ -166,7 +164,7 @@ async def _running(stage: str, budget_s: float, **loops: Coroutine[None, None, N
 
 
 @contextlib.asynccontextmanager
-async def _finally(stage: str, budget_s: float, act: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
+async def _finally(stage: str, budget_s: float, act: Callable[[], Awaitable[object]]) -> AsyncGenerator[None]:
     """At the end of the body do one last thing, within a budget; an outage then is said and left."""
     try:
         yield
@@ -176,7 +174,7 @@ async def _finally(stage: str, budget_s: float, act: Callable[[], Awaitable[obje
 
 
 @contextlib.asynccontextmanager
-async def _budget(stage: str, budget_s: float) -> AsyncIterator[None]:
+async def _budget(stage: str, budget_s: float) -> AsyncGenerator[None]:
     """A stage of the stop: what it can't do in time, or without its outside, is left for the next start."""
     try:
         async with asyncio.timeout(budget_s):

@@ -30,7 +30,11 @@ class Log:
     def warning(self, action: str, message: str, **fields: object) -> None:
         self._emit(logging.WARNING, action, message, fields, None)
 
-    def error(self, action: str, message: str, *, error: BaseException | None = None, **fields: object) -> None:
+    def error(self, action: str, message: str, **fields: object) -> None:
+        self._emit(logging.ERROR, action, message, fields, None)
+
+    def crash(self, action: str, message: str, error: BaseException, **fields: object) -> None:
+        """A bug, with its trace."""
         self._emit(logging.ERROR, action, message, fields, error)
 
     def _emit(

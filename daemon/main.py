@@ -30,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         epilog=settings_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--check", action="store_true", help="say what is wrong with broker, store, devices and ms-swift")
+    parser.add_argument(
+        "--check", action="store_true", help="say what is wrong with broker, store, devices and ms-swift"
+    )
     parser.add_argument("--version", action="version", version=f"swift-trainerd {__version__}")
     options = parser.parse_args(argv)
     try:

@@ -88,6 +88,6 @@ class Settings(BaseSettings):
 
 
 def node_name(host: str) -> str:
-    """A node id made of a host name: what is no letter, digit, `-` or `_` becomes `-`, because routing keys have dots."""
+    """A node id made of a host name: what can't stand in a routing key's word becomes `-`."""
     name = "".join(char if char.isascii() and (char.isalnum() or char in "-_") else "-" for char in host)
     return name.strip("-_")[:63] or "node"

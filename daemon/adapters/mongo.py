@@ -4,8 +4,10 @@ Every change of a job is one guarded update of one document, built by `documents
 Collections: `jobs` and `nodes` (with their outboxes), `events` (what was published), `metrics` (the curves, in
 buckets) and `commands` (replies to repeat, dropped by a TTL index).
 
-What must not be lost is acknowledged by the journal (`j`); progress, curve and wait reasons, which are written again
-or read again from the log, are not worth that wait. Options in the URL come before the ones chosen here.
+Guarded writes and remembered replies are answered from the journal (`j`), so that what was acknowledged outlives a
+`kill -9` of the server. The rest does not wait for it: heartbeats and wait reasons are written again, progress and
+curve are read again from the log, and an event whose publication was forgotten is published again with the same id.
+Options in the URL come before the ones chosen here.
 
 A call that raises `UnavailableError` may have been carried out all the same: the answer was lost. Repeating it is
 safe: `insert_job` then says False; a guarded write says False as well, and the caller reads the document again and sees
@@ -54,7 +56,7 @@ from schemas.jobs import MetricPoint, TrainingJob
 from schemas.nodes import NodeRecord
 
 if TYPE_CHECKING:
-    from motor.motor_asyncio import AsyncIOMotorCollection
+    from motor.motor_asyncio import AsyncIOMotorCollection, AsyncIOMotorDatabase
 
     Collection = AsyncIOMotorCollection[Document]
 
@@ -70,15 +72,13 @@ _EXPORTING = {"export_status": ExportStatus.RUNNING.value}
 class _Connection:
     client: "AsyncIOMotorClient[Document]"
     jobs: "Collection"
-    progress: "Collection"
-    """The jobs again, for writes that need not wait for the journal."""
-    events: "Collection"
-    metrics: "Collection"
-    commands: "Collection"
     nodes: "Collection"
+    commands: "Collection"
+    quick: "AsyncIOMotorDatabase[Document]"
+    """The collections for writes that need not wait for the journal."""
 
     def of(self, subject: Subject) -> "Collection":
-        return self.jobs if subject is Subject.JOB else self.nodes
+        return self.quick["jobs" if subject is Subject.JOB else "nodes"]
 
 
 class MongoStore:
@@ -99,7 +99,7 @@ class MongoStore:
     async def prepare(self) -> None:
         with self._reaching() as db:
             for name, indexes in INDEXES.items():
-                await db.client[self._database][name].create_indexes(indexes)
+                await db.quick[name].create_indexes(indexes)
 
     async def check(self) -> str:
         db = self._connected()
@@ -148,7 +148,7 @@ class MongoStore:
     async def note_progress(self, job_id: str, attempt: int, values: Mapping[str, object]) -> bool:
         fields = progress_values(values)
         with self._reaching() as db:
-            result = await db.progress.update_one({"_id": job_id, "attempt": attempt}, {"$set": fields})
+            result = await db.quick.jobs.update_one({"_id": job_id, "attempt": attempt}, {"$set": fields})
         return result.matched_count == 1
 
     async def delete_job(self, job: TrainingJob) -> bool:
@@ -157,13 +157,14 @@ class MongoStore:
             if result.deleted_count == 0 and await db.jobs.find_one({"_id": job.id}, {"_id": 1}) is not None:
                 return False
             # also where the job was gone already: the answer to an earlier call may have been lost
-            await db.events.delete_many({"kind": Subject.JOB.value, "subject": job.id})
-            await db.metrics.delete_many({"job_id": job.id})
+            await db.quick.events.delete_many({"kind": Subject.JOB.value, "subject": job.id})
+            await db.quick.metrics.delete_many({"job_id": job.id})
         return result.deleted_count == 1
 
     async def list_jobs(self, query: JobQuery) -> JobPage:
         chosen = job_filter(query)
-        typed = chosen if query.training_type is None else {**chosen, "training_type": query.training_type.value}
+        types = list(TrainingType) if query.training_type is None else [query.training_type]
+        typed = {**chosen, "training_type": {"$in": [kind.value for kind in types]}}  # always: indexes begin with it
         with self._reaching() as db:
             cursor = db.jobs.find(typed).sort([("created_at", DESCENDING), ("_id", DESCENDING)])
             documents, totals = await asyncio.gather(
@@ -175,7 +176,7 @@ class MongoStore:
         by_type = dict(zip(TrainingType, totals, strict=True))
         return JobPage(
             jobs=tuple(map(read_job, documents)),
-            total=sum(by_type.values()) if query.training_type is None else by_type[query.training_type],
+            total=sum(by_type[kind] for kind in types),
             total_llm=by_type[TrainingType.LLM],
             total_vlm=by_type[TrainingType.VLM],
         )
@@ -222,7 +223,7 @@ class MongoStore:
         ]
         with self._reaching() as db:
             for start in range(0, len(writes), _REASONS_PER_WRITE):
-                await _write_all(db.progress, writes[start : start + _REASONS_PER_WRITE])
+                await _write_all(db.quick.jobs, writes[start : start + _REASONS_PER_WRITE])
 
     # ------------------------------------------------------------ events
 
@@ -253,13 +254,13 @@ class MongoStore:
         published = {"internal.outbox": {"sequence": {"$lte": max(event.sequence for event in events)}}}
         with self._reaching() as db:
             try:
-                await db.events.insert_many(history_documents(subject.value, subject_id, events), ordered=False)
+                await db.quick.events.insert_many(history_documents(subject.value, subject_id, events), ordered=False)
             except BulkWriteError as error:
                 if not only_duplicates(error):
                     raise
             result = await db.of(subject).update_one({"_id": subject_id}, {"$pull": published})
             if result.matched_count == 0:  # deleted meanwhile: its history goes with it
-                await db.events.delete_many({"kind": subject.value, "subject": subject_id})
+                await db.quick.events.delete_many({"kind": subject.value, "subject": subject_id})
 
     async def events(self, job_id: str, after: int, limit: int) -> list[CloudEvent]:
         if limit < 1:
@@ -267,7 +268,7 @@ class MongoStore:
         waiting = await self.outbox(Subject.JOB, job_id)  # first: an event that moves meanwhile is then in both
         with self._reaching() as db:
             kept = (
-                await db.events.find({"kind": Subject.JOB.value, "subject": job_id, "sequence": {"$gt": after}})
+                await db.quick.events.find({"kind": Subject.JOB.value, "subject": job_id, "sequence": {"$gt": after}})
                 .sort("sequence", ASCENDING)
                 .limit(limit)
                 .to_list(None)
@@ -284,12 +285,12 @@ class MongoStore:
         ]
         if writes:
             with self._reaching() as db:
-                await _write_all(db.metrics, writes)
+                await _write_all(db.quick.metrics, writes)
 
     async def points(self, job_id: str, after_step: int, max_points: int) -> list[MetricPoint]:
         thinning = Thinning(max_points)
         with self._reaching() as db:
-            cursor = db.metrics.find({"job_id": job_id, "bucket": {"$gte": bucket_of(after_step)}})
+            cursor = db.quick.metrics.find({"job_id": job_id, "bucket": {"$gte": bucket_of(after_step)}})
             cursor = cursor.sort([("bucket", ASCENDING), ("attempt", ASCENDING)]).batch_size(_BUCKETS_PER_BATCH)
             same: list[Document] = []
             async for bucket in cursor:
@@ -323,9 +324,9 @@ class MongoStore:
         update = {"$set": heartbeat, "$setOnInsert": document}
         with self._reaching() as db:
             try:
-                await db.nodes.update_one({"_id": node.node_id}, update, upsert=True)
+                await db.quick.nodes.update_one({"_id": node.node_id}, update, upsert=True)
             except DuplicateKeyError:  # two made it at once; now it is there
-                await db.nodes.update_one({"_id": node.node_id}, update, upsert=True)
+                await db.quick.nodes.update_one({"_id": node.node_id}, update, upsert=True)
 
     async def get_node(self, node_id: str) -> NodeRecord | None:
         with self._reaching() as db:
@@ -357,11 +358,9 @@ class MongoStore:
             self._connection = _Connection(
                 client=client,
                 jobs=db.get_collection("jobs", write_concern=journaled),
-                progress=db.get_collection("jobs"),
-                events=db.get_collection("events", write_concern=journaled),
-                metrics=db.get_collection("metrics"),
-                commands=db.get_collection("commands", write_concern=journaled),
                 nodes=db.get_collection("nodes", write_concern=journaled),
+                commands=db.get_collection("commands", write_concern=journaled),
+                quick=db,
             )
         return self._connection
 

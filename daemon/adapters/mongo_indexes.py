@@ -19,11 +19,13 @@ _OUTBOX = IndexModel([(OUTBOX_TIME, ASCENDING)], name="outbox", partialFilterExp
 
 INDEXES: dict[str, list[IndexModel]] = {
     "jobs": [
-        IndexModel(_NEWEST_FIRST, name="newest"),
         IndexModel([("training_type", ASCENDING), *_NEWEST_FIRST], name="type_newest"),
-        IndexModel([("status", ASCENDING), *_NEWEST_FIRST], name="status_newest"),
-        IndexModel([("owner", ASCENDING), *_NEWEST_FIRST], name="owner_newest"),
-        IndexModel([("internal.label_terms", ASCENDING), *_NEWEST_FIRST], name="label_newest"),
+        IndexModel([("status", ASCENDING), ("training_type", ASCENDING), *_NEWEST_FIRST], name="status_type_newest"),
+        IndexModel([("owner", ASCENDING), ("training_type", ASCENDING), *_NEWEST_FIRST], name="owner_type_newest"),
+        IndexModel(
+            [("internal.label_terms", ASCENDING), ("training_type", ASCENDING), *_NEWEST_FIRST],
+            name="label_type_newest",
+        ),
         IndexModel(
             [("priority", DESCENDING), ("queued_at", ASCENDING), ("_id", ASCENDING)],
             name="trainings_waiting",

@@ -6,9 +6,10 @@ so that state and event are one write. Nothing else builds durable events of job
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import TypedDict
 
 from daemon.core.lifecycle import ENDED, Cause, next_status
-from schemas.enums import ErrorCode, ExportStatus
+from schemas.enums import ErrorCode, ExportStatus, TrainingType
 from schemas.events import (
     CHECKPOINT_TYPE,
     EXPORT_TYPE,
@@ -23,6 +24,16 @@ from schemas.events import (
 from schemas.jobs import ExportOrder, Internal, RememberedReply, StopOrder, TrainingJob
 
 REPLIES_KEPT = 20
+
+
+class About(TypedDict):
+    """The fields of `JobData`."""
+
+    job_id: str
+    training_type: TrainingType
+    owner: str | None
+    labels: dict[str, str]
+    attempt: int
 
 
 def source_of(node_id: str) -> str:
@@ -45,11 +56,11 @@ def with_reply(job: TrainingJob, message_id: str | None, reply: Mapping[str, obj
 
 def created(job: TrainingJob, *, at: datetime, by: str) -> TrainingJob:
     """A new document with the event that tells of it."""
-    data = StatusData(**_about(job), status=job.status, previous=None, reason="created")
+    data = StatusData(**about(job), status=job.status, previous=None, reason="created")
     return _tell(job, f"status.{job.status}", STATUS_TYPE, data, at, by)
 
 
-def move(  # noqa: PLR0913  # the event's parts are named, and all are needed
+def move(  # the event's parts are named, and all are needed
     job: TrainingJob,
     cause: Cause,
     *,
@@ -73,7 +84,7 @@ def move(  # noqa: PLR0913  # the event's parts are named, and all are needed
             output_lock=None,
         )
     data = StatusData(
-        **_about(moved),
+        **about(moved),
         status=status,
         previous=job.status,
         reason=reason,
@@ -121,7 +132,7 @@ def stop_ordered(job: TrainingJob, order: StopOrder, *, by: str) -> TrainingJob:
     )
 
 
-def claimed(  # noqa: PLR0913
+def claimed(
     job: TrainingJob,
     *,
     at: datetime,
@@ -135,7 +146,9 @@ def claimed(  # noqa: PLR0913
     """Lease devices to a job and begin its next attempt."""
     resumed = job.internal.resume_from
     attempt = job.attempt + 1
-    fresh: dict[str, object] = {} if resumed else {"progress": 0.0, "current_step": 0, "total_steps": None, "loss": None}
+    fresh: dict[str, object] = (
+        {} if resumed else {"progress": 0.0, "current_step": 0, "total_steps": None, "loss": None}
+    )
     ready = with_internal(
         job,
         log_offset=log_size,
@@ -146,7 +159,7 @@ def claimed(  # noqa: PLR0913
     )
     named = ",".join(map(str, devices))
     return move(
-        ready,
+        ready.model_copy(update=fresh),
         Cause.CLAIM,
         at=at,
         by=by,
@@ -154,7 +167,6 @@ def claimed(  # noqa: PLR0913
         + (f", from {resumed}" if resumed else ""),
         attempt=attempt,
         node_id_=None,
-        **fresh,
         started_at=at,
         devices=devices,
         wait_reason=None,
@@ -169,7 +181,7 @@ def checkpoint_seen(job: TrainingJob, path: str, step: int, best: str | None, *,
         job.model_copy(update={"checkpoint_path": path, "best_checkpoint_path": best or job.best_checkpoint_path}),
         checkpoint_step=step,
     )
-    data = CheckpointData(**_about(known), path=path, step=step)
+    data = CheckpointData(**about(known), path=path, step=step)
     return _tell(known, "checkpoint", CHECKPOINT_TYPE, data, at, by)
 
 
@@ -192,7 +204,7 @@ def export_moved(
     )
     order = moved.internal.export_order
     data = ExportData(
-        **_about(moved),
+        **about(moved),
         export_status=status,
         export_completed=moved.export_completed,
         export_path=moved.export_path,
@@ -211,24 +223,14 @@ def export_ordered(job: TrainingJob, order: ExportOrder, *, at: datetime, by: st
 
 def failed_before_start(job: TrainingJob, *, at: datetime, by: str, code: ErrorCode, message: str) -> TrainingJob:
     """A queued job that can never be started here: its command line could not be made."""
-    return move(
-        job, Cause.FAIL, at=at, by=by, reason=message, error_code=code, error_message=message, exit_code=None
+    return move(job, Cause.FAIL, at=at, by=by, reason=message, error_code=code, error_message=message, exit_code=None)
+
+
+def about(job: TrainingJob) -> About:
+    """What the data of every event of a job says of it."""
+    return About(
+        job_id=job.id, training_type=job.training_type, owner=job.owner, labels=job.labels, attempt=job.attempt
     )
-
-
-def about(job: TrainingJob) -> JobData:
-    """What every event of a job says of it."""
-    return JobData(**_about(job))
-
-
-def _about(job: TrainingJob) -> dict[str, object]:
-    return {
-        "job_id": job.id,
-        "training_type": job.training_type,
-        "owner": job.owner,
-        "labels": job.labels,
-        "attempt": job.attempt,
-    }
 
 
 def _tell(job: TrainingJob, key: str, kind: str, data: JobData, at: datetime, by: str) -> TrainingJob:

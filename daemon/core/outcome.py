@@ -60,6 +60,8 @@ def judge(ending: Ending, failure_code: ErrorCode, failure_message: str, note: s
         if ending.total_steps is not None and ending.step >= ending.total_steps:
             return Verdict(Why.REACHED_LAST_STEP)
         of_total = f" of {ending.total_steps}" if ending.total_steps is not None else ""
-        message = f"ended with code 0 at step {ending.step}{of_total}, before its last step, and nobody asked it to stop"
+        message = (
+            f"ended with code 0 at step {ending.step}{of_total}, before its last step, and nobody asked it to stop"
+        )
         return Verdict(Why.ENDED_EARLY, ErrorCode.KILLED, message)
     return Verdict(Why.FAILED, failure_code, failure_message)

@@ -161,7 +161,7 @@ def _why(
 ) -> str:
     """Why this work can't start, in words for a person."""
     if not online:
-        drained = [node.node_id for node in nodes if node.state is NodeState.DRAINED]
+        drained = sorted(node.node_id for node in nodes if node.state is NodeState.DRAINED)
         return f"every node is drained ({', '.join(drained)})" if drained else "no node is online"
     able = [node for node in online if _could_ever(work, node)]
     if not able:

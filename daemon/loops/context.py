@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from daemon.logs import get_log
 from daemon.core.moves import with_internal
+from daemon.logs import get_log
 from daemon.loops.board import Board
 from daemon.loops.hints import Hint, Hints
 from daemon.ports import Bus, Clock, Devices, Files, Runs, Store, Subject, Toolchain, UnavailableError
@@ -60,9 +60,7 @@ class Context:
         return self.settings.node_id
 
 
-async def change_job(
-    ctx: Context, job_id: str, step: Step
-) -> TrainingJob | None:
+async def change_job(ctx: Context, job_id: str, step: Step) -> TrainingJob | None:
     """Read a job, decide, write under its revision; again while somebody else wrote first.
 
     `step` returns the next document, or None to leave it. The result is the document as it now stands (None: there is

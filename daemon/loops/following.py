@@ -36,7 +36,9 @@ class Deadline:
         return at_most if self._at is None else max(0.0, min(at_most, self._at - self._clock.monotonic()))
 
 
-def spec_of(ctx: Context, job: TrainingJob, run_id: str, argv: tuple[str, ...], log_path: Path, devices: tuple[int, ...]) -> RunSpec:
+def spec_of(
+    ctx: Context, job: TrainingJob, run_id: str, argv: tuple[str, ...], log_path: Path, devices: tuple[int, ...]
+) -> RunSpec:
     """What to start for a claimed training or export."""
     env = training_env(
         ctx.environment,
@@ -88,5 +90,3 @@ async def wait_gone(ctx: Context, job: TrainingJob, run: Run, end: RunEnd, devic
 async def read_job(ctx: Context, job_id: str) -> TrainingJob | None:
     """The document as it stands, however long the store is away."""
     return await persistently(ctx, "reading the job", lambda: ctx.store.get_job(job_id), job_id=job_id)
-
-

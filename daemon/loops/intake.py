@@ -87,7 +87,9 @@ def understand(delivery: Delivery) -> Understood:
     try:
         body: object = json.loads(delivery.body.decode("utf-8"), parse_constant=_no_constant)
     except UnicodeDecodeError as error:
-        raise _dead(ReplyErrorCode.INVALID_JSON, f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
+        raise _dead(
+            ReplyErrorCode.INVALID_JSON, f"the body is not UTF-8: {error.reason} at byte {error.start}"
+        ) from None
     except (ValueError, RecursionError) as error:
         text = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise _dead(ReplyErrorCode.INVALID_JSON, f"the body is not JSON: {text}") from None
@@ -136,8 +138,8 @@ async def _carry_out(ctx: Context, delivery: Delivery, understood: Understood) -
         except DeadError as dead:
             await _bury(ctx, delivery, dead.error)
             return
-        except Exception as error:  # noqa: BLE001  # a bug in one handler must not stop the others
-            log.error("command_failed", "a bug; the command had no known effect", error=error, command=understood.command)
+        except Exception as error:  # a bug in one handler must not stop the others
+            log.crash("command_failed", "a bug in its handler", error, command=understood.command)
             text = "the daemon failed inside; its log has the trace. The command may be sent again"
             reply = _refusal(understood.command, ReplyErrorCode.INTERNAL, text)
             break

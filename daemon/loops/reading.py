@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from daemon.core.masking import mask
-from daemon.core.moves import about, source_of
+from daemon.core.moves import About, about, source_of
 from daemon.loops.context import Context
 from daemon.ports import Watch
 from daemon.swift.lines import Line, LineSplitter
-from schemas.events import LOG_TYPE, CloudEvent, JobData, LogData
+from schemas.events import LOG_TYPE, CloudEvent, LogData
 from schemas.jobs import TrainingJob
 
 CHUNK_BYTES = 64 * 1024
@@ -89,7 +89,7 @@ class LogReader:
 class LogBatch:
     """Lines on their way into `log` events."""
 
-    def __init__(self, ctx: Context, about_job: JobData, offset: int) -> None:
+    def __init__(self, ctx: Context, about_job: About, offset: int) -> None:
         self._ctx = ctx
         self._about = about_job
         self._offset = offset
@@ -133,7 +133,7 @@ class LogBatch:
         if not self._lines and not self._skipped:
             return
         data = LogData(
-            **dict(self._about),
+            **self._about,
             lines=tuple(mask(line) for line in self._lines),
             offset=self._offset,
             next_offset=self._next,

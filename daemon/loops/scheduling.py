@@ -81,8 +81,9 @@ async def _apply(ctx: Context, start: Start) -> bool:
         return False
     try:
         installed = await ctx.toolchain.installed()
-    except ToolchainError as error:
-        await change_job(ctx, job_id, lambda now: _unstartable(ctx, now, start.work.kind, str(error)))
+    except ToolchainError as missing:
+        problem = str(missing)
+        await change_job(ctx, job_id, lambda now: _unstartable(ctx, now, start.work.kind, problem))
         return False
     if start.work.kind is WorkKind.EXPORT:
         changed = await change_job(ctx, job_id, lambda now: _claim_export(ctx, now, start, installed))
@@ -100,8 +101,10 @@ async def _apply(ctx: Context, start: Start) -> bool:
     def claim(now: TrainingJob) -> TrainingJob | None:
         if now.status is not TrainingStatus.QUEUED:
             return None
-        argv = (*ctx.toolchain.command, *sft_argv(now, installed, run_dir=now.run_dir or now.output_dir,
-                                                  resume_from=now.internal.resume_from))
+        argv = (
+            *ctx.toolchain.command,
+            *sft_argv(now, installed, run_dir=now.run_dir or now.output_dir, resume_from=now.internal.resume_from),
+        )
         return claimed(
             with_internal(now, master_port=port),
             at=ctx.clock.now(),
@@ -161,6 +164,4 @@ def _unstartable(ctx: Context, job: TrainingJob, kind: WorkKind, message: str) -
 def _refused(ctx: Context, job: TrainingJob, message: str) -> TrainingJob | None:
     if job.status is not TrainingStatus.QUEUED:
         return None
-    return failed_before_start(
-        job, at=ctx.clock.now(), by=ctx.node_id, code=ErrorCode.BAD_ARGUMENT, message=message
-    )
+    return failed_before_start(job, at=ctx.clock.now(), by=ctx.node_id, code=ErrorCode.BAD_ARGUMENT, message=message)

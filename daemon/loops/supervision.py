@@ -69,9 +69,11 @@ class Supervision:
             if job is None or kind not in kinds_held(job, self._ctx.node_id):
                 return
             try:
-                await (supervise_training(self._ctx, job) if kind is WorkKind.TRAIN else supervise_export(self._ctx, job))
-            except Exception as error:  # noqa: BLE001  # one job's bug must not end the others
-                log.error("supervisor_failed", "a bug; trying again", error=error, job_id=job_id, kind=kind)
+                await (
+                    supervise_training(self._ctx, job) if kind is WorkKind.TRAIN else supervise_export(self._ctx, job)
+                )
+            except Exception as error:  # one job's bug must not end the others
+                log.crash("supervisor_failed", "a bug; trying again", error, job_id=job_id, kind=kind)
                 await self._ctx.clock.sleep(AGAIN_S)
 
 

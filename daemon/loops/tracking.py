@@ -94,9 +94,7 @@ class Tracker:
     def _began(self, job: TrainingJob) -> TrainingJob | None:
         if job.status is not TrainingStatus.STARTING:
             return None
-        return move(
-            job, Cause.TRAIN, at=self._ctx.clock.now(), by=self._ctx.node_id, reason="training has begun"
-        )
+        return move(job, Cause.TRAIN, at=self._ctx.clock.now(), by=self._ctx.node_id, reason="training has begun")
 
     def _checkpoint(self, job: TrainingJob, path: str, step: int, best: str | None) -> TrainingJob | None:
         if step <= job.internal.checkpoint_step:
@@ -177,7 +175,7 @@ class Tracker:
         """Publish where the attempt is; the metric values only where this step logged them."""
         now = self.progress
         data = ProgressData(
-            **dict(self._about),
+            **self._about,
             phase=now.phase,
             step=now.step,
             total_steps=now.total_steps,

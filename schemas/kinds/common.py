@@ -56,7 +56,9 @@ PositiveFloat = Annotated[Number, Field(gt=0)]
 StepsOrRatio = Annotated[Number, Field(gt=0, le=2**31 - 1), AfterValidator(_steps_or_ratio)]
 """Whole steps (>= 1), or a ratio of all steps (between 0 and 1), as transformers reads it."""
 
-Scalar = bool | int | float | Text
+StoredInt = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+"""What BSON can hold."""
+Scalar = bool | StoredInt | float | Text
 ExtraValue = Scalar | list[Scalar]
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.core.outcome import Ending, Why, judge
+from daemon.core.outcome import Ending, Verdict, Why, judge
 from daemon.core.progress import Progress, logged, percent_of
 from daemon.core.retry import LONGEST_WAIT_S, decide
 from schemas.enums import ErrorCode
@@ -15,7 +15,7 @@ def ending(**fields: object) -> Ending:
     return Ending(**{**base, **fields})  # type: ignore[arg-type]
 
 
-def verdict(found: Ending):  # noqa: ANN201
+def verdict(found: Ending) -> Verdict:
     return judge(found, ErrorCode.DATASET_ERROR, "the telling line", "runner's note")
 
 
@@ -91,14 +91,18 @@ def test_percent_never_falls_and_never_passes_100(steps: list[int], total: int) 
 def test_remaining_time_is_ms_swifts_own_or_steps_times_seconds() -> None:
     told = logged(Progress(), step=5, total_steps=10, values={"seconds_per_step": 2.0}, elapsed_s=1.0, remaining_s=77.0)
     assert told.remaining_s == 77.0
-    counted = logged(Progress(), step=5, total_steps=10, values={"seconds_per_step": 2.0}, elapsed_s=1.0, remaining_s=None)
+    counted = logged(
+        Progress(), step=5, total_steps=10, values={"seconds_per_step": 2.0}, elapsed_s=1.0, remaining_s=None
+    )
     assert counted.remaining_s == 10.0
     unknown = logged(Progress(), step=5, total_steps=10, values={}, elapsed_s=None, remaining_s=None)
     assert unknown.remaining_s is None
 
 
 def test_an_evaluation_keeps_the_last_training_values() -> None:
-    trained = logged(Progress(), step=5, total_steps=10, values={"loss": 2.0, "token_acc": 0.5}, elapsed_s=1, remaining_s=1)
+    trained = logged(
+        Progress(), step=5, total_steps=10, values={"loss": 2.0, "token_acc": 0.5}, elapsed_s=1, remaining_s=1
+    )
     evaluated = logged(
         trained, step=5, total_steps=10, values={"eval_loss": 3.0, "token_acc": 0.1}, elapsed_s=2, remaining_s=1
     )

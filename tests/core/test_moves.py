@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test  # pyright: ignore[reportUnknownVariableType]
 
 from daemon.core.lifecycle import ENDED, MOVES, Cause, IllegalMoveError
 from daemon.core.moves import checkpoint_seen, claimed, created, move, queued, stop_ordered, with_reply
@@ -45,7 +45,9 @@ def test_a_failure_says_why_in_its_event() -> None:
 
 def test_a_retry_clears_what_the_last_attempt_ended_with() -> None:
     job = claim(queued(make_job(), Cause.START, at=NOW, by=NODE, reason="start"))
-    failed = move(job, Cause.FAIL, at=NOW, by=NODE, reason="x", error_code=ErrorCode.UNKNOWN, error_message="x", exit_code=1)
+    failed = move(
+        job, Cause.FAIL, at=NOW, by=NODE, reason="x", error_code=ErrorCode.UNKNOWN, error_message="x", exit_code=1
+    )
     again = queued(failed, Cause.RESUME, at=NOW + timedelta(hours=1), by=NODE, reason="resume", resume_from="/c-5")
     assert (again.error_code, again.error_message, again.exit_code, again.completed_at) == (None, None, None, None)
     assert again.internal.resume_from == "/c-5"
@@ -81,8 +83,13 @@ class JobMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.job = created(make_job().model_copy(update={"internal": make_job().internal.model_copy(
-            update={"sequence": 0, "outbox": ()})}), at=NOW, by=NODE)
+        self.job = created(
+            make_job().model_copy(
+                update={"internal": make_job().internal.model_copy(update={"sequence": 0, "outbox": ()})}
+            ),
+            at=NOW,
+            by=NODE,
+        )
         self.ended_as: TrainingStatus | None = None
 
     @rule(cause=st.sampled_from(list(Cause)))
@@ -116,5 +123,7 @@ class JobMachine(RuleBasedStateMachine):
             assert self.job.internal.output_lock is None
 
 
-JobMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
-TestJobMachine = JobMachine.TestCase
+def test_any_sequence_of_causes() -> None:
+    run_state_machine_as_test(  # pyright: ignore[reportUnknownMemberType]
+        JobMachine, settings=settings(max_examples=60, stateful_step_count=20, deadline=None)
+    )

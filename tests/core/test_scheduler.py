@@ -1,11 +1,12 @@
 """`plan()` never gives a device twice, keeps order, starves nobody, and always says why."""
 
 from datetime import timedelta
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.core.scheduler import Held, NodeView, Work, WorkKind, order, plan
+from daemon.core.scheduler import Held, NodeView, Plan, Work, WorkKind, order, plan
 from schemas.enums import DeviceState, NodeState
 from schemas.events import Device
 from tests.core.factory import NOW
@@ -34,8 +35,8 @@ def held(job_id: str, *devices: int, on: str = "n1") -> Held:
     return Held(job_id=job_id, kind=WorkKind.TRAIN, node_id=on, devices=devices)
 
 
-def reasons(decided: object) -> dict[str, str]:
-    return {item.job_id: reason for item, reason in decided.waits}  # type: ignore[attr-defined]
+def reasons(decided: Plan) -> dict[str, str]:
+    return {item.job_id: reason for item, reason in decided.waits}
 
 
 def test_priority_then_age_decides() -> None:
@@ -75,9 +76,7 @@ def test_what_can_never_run_says_so_and_holds_nothing_back() -> None:
 def test_unfit_devices_are_left_alone_with_their_reason() -> None:
     nodes = [node(count=2, d0=DeviceState.FOREIGN, d1=DeviceState.UNHEALTHY)]
     decided = plan([work("j")], nodes, [], NOW)
-    assert reasons(decided)["j"] == (
-        "needs 1 device, 0 of 2 free on n1: device 0 is foreign; device 1 is unhealthy"
-    )
+    assert reasons(decided)["j"] == ("needs 1 device, 0 of 2 free on n1: device 0 is foreign; device 1 is unhealthy")
 
 
 def test_no_node_and_drained_nodes_are_said() -> None:
@@ -111,9 +110,7 @@ WORKS = st.lists(
         count=st.integers(1, 6),
         priority=st.integers(0, 10),
         age_s=st.integers(0, 1000),
-        pinned=st.one_of(
-            st.just(()), st.lists(st.integers(0, 7), min_size=1, max_size=4, unique=True).map(tuple)
-        ),
+        pinned=st.one_of(st.just(()), st.lists(st.integers(0, 7), min_size=1, max_size=4, unique=True).map(tuple)),
     ),
     max_size=12,
 )
@@ -144,7 +141,9 @@ def test_never_over_allocates_and_everybody_gets_an_answer(
 
 
 @given(waiting=WORKS, nodes=NODES, seed=st.randoms(use_true_random=False))
-def test_the_answer_does_not_depend_on_the_order_of_the_arguments(waiting: list[Work], nodes: list[NodeView], seed) -> None:  # type: ignore[no-untyped-def]
+def test_the_answer_does_not_depend_on_the_order_of_the_arguments(
+    waiting: list[Work], nodes: list[NodeView], seed: Random
+) -> None:
     shuffled, moved = waiting[:], nodes[:]
     seed.shuffle(shuffled)
     seed.shuffle(moved)

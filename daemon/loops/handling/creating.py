@@ -26,7 +26,9 @@ CreateRequest = LLMTrainingJobCreateRequest | VLMTrainingJobCreateRequest
 async def create(ctx: Context, request: CreateRequest, sender: Sender) -> JobAccepted:
     """Store a new job, queued at once where it asks for that."""
     if getattr(request, "external_plugins", None) and not ctx.settings.allow_external_plugins:
-        message = "external_plugins runs Python code; the operator has to allow it (SWIFT_TRAINER_ALLOW_EXTERNAL_PLUGINS)"
+        message = (
+            "external_plugins runs Python code; the operator has to allow it (SWIFT_TRAINER_ALLOW_EXTERNAL_PLUGINS)"
+        )
         raise RefusedError(
             ReplyErrorCode.FORBIDDEN, message, (Fault(loc=("external_plugins",), message=message, input=None),)
         )

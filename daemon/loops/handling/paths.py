@@ -1,8 +1,8 @@
 """The paths of a request: which are local, whether they exist, and whether they lie where they may.
 
-A path is local if it says so (begins with `/`, `./`, `../` or `~`, or ends in a data file's name before any `#N`), or if
-something of that name is in the work folder, because that is what ms-swift would then use. Anything else may be a hub's
-id.
+A path is local if it says so (begins with `/`, `./`, `../` or `~`, or ends in a data file's name before any `#N`), or
+if something of that name is in the work folder, because that is what ms-swift would then use. Anything else may be a
+hub's id.
 """
 
 import re

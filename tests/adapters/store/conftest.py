@@ -1,6 +1,7 @@
 """The store under test: its in-memory twin, and the real one on the suite's `mongod`."""
 
 from collections.abc import AsyncGenerator, Generator
+from uuid import uuid4
 
 import pytest
 from pymongo import MongoClient
@@ -20,10 +21,9 @@ def documents(mongodb_url: str) -> Generator[Documents]:
 
 
 @pytest.fixture(scope="module")
-def database(request: pytest.FixtureRequest, documents: Documents) -> Generator[str]:
-    """The name of this module's database."""
-    name = f"store_{request.module.__name__.rpartition('.')[2]}"
-    documents.drop_database(name)
+def database(documents: Documents) -> Generator[str]:
+    """The name of a database of this module's own."""
+    name = f"store_{uuid4().hex}"
     yield name
     documents.drop_database(name)
 

@@ -34,9 +34,9 @@ def make_job(job_id: str = "a", *, internal: Mapping[str, object] | None = None,
     return job.model_copy(update={"internal": Internal.model_validate(internal or {})})
 
 
-def make_vlm_job(job_id: str, **fields: object) -> TrainingJob:
+def make_vlm_job(job_id: str = "a", *, internal: Mapping[str, object] | None = None, **fields: object) -> TrainingJob:
     """A pending VLM job, with these fields."""
-    return make_job(job_id, training_type="vlm", datasets=None, data_path="d", **fields)
+    return changed(make_job(job_id, training_type="vlm", datasets=None, data_path="d"), internal=internal, **fields)
 
 
 def changed(job: TrainingJob, *, internal: Mapping[str, object] | None = None, **fields: object) -> TrainingJob:
@@ -154,12 +154,16 @@ def job_pairs(draw: st.DrawFn) -> tuple[TrainingJob, TrainingJob]:
     base = make_job("a") if kind is TrainingType.LLM else make_vlm_job("a")
     some = st.fixed_dictionaries({}, optional=_FIELDS)
     some_internal = st.fixed_dictionaries({}, optional=_INTERNAL)
-    stored, new, told = draw(st.integers(0, 3)), draw(st.integers(0, 3)), draw(st.integers(0, 25))
-    before = changed(base, **draw(some), internal={**draw(some_internal), "revision": draw(_counts)})
+    stored, new = draw(st.integers(0, 3)), draw(st.integers(0, 3))
+    known, told = draw(st.integers(0, 20)), draw(st.integers(0, 20))
+    replies = tuple(
+        RememberedReply(message_id=f"m{number}", reply={"ok": True, "n": number}) for number in range(known + told)
+    )
+    first = {**draw(some_internal), "revision": draw(_counts), "replies": replies[:known]}
+    before = changed(base, **draw(some), internal=first)
     if stored:
         before = with_events(before, *range(1, stored + 1))
-    after = changed(before, **draw(some), internal=draw(some_internal))
+    after = changed(before, **draw(some), internal={**draw(some_internal), "replies": replies[-20:]})
     if new:
         after = with_events(after, *range(stored + 1, stored + new + 1))
-    replies = tuple(RememberedReply(message_id=f"m{number}", reply={"ok": True, "n": number}) for number in range(told))
-    return before, changed(after, internal={"replies": replies[-20:]})
+    return before, after

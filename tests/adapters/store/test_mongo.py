@@ -19,6 +19,8 @@ from tests.adapters.store.records import at, changed, make_job, make_node, make_
 
 Documents = MongoClient[dict[str, object]]
 JOBS = 2000
+WATCHED = ("jobs", "events", "metrics")
+"""`nodes` is not: it has a document a node, and a scan of it is the right plan."""
 
 
 def many_jobs() -> list[TrainingJob]:
@@ -75,9 +77,6 @@ async def test_no_query_scans_a_collection(mongo: MongoStore, database: str, doc
     assert max(cast("int", page["docsExamined"]) for page in pages) <= 240
 
 
-WATCHED = ("jobs", "events", "metrics", "commands")
-
-
 @pytest.mark.services
 async def test_replies_are_dropped_after_two_days(mongo: MongoStore, database: str, documents: Documents) -> None:
     await mongo.remember_reply("m", b"x")
@@ -95,6 +94,19 @@ async def test_a_document_has_the_jobs_fields_and_nothing_else(
     assert document is not None
     assert set(document) == {"_id", *type(job).model_fields}
     assert document["status"] == "pending"
+
+
+@pytest.mark.services
+async def test_what_is_acknowledged_is_in_the_journal(mongo: MongoStore, database: str, documents: Documents) -> None:
+    documents[database].command({"profile": 2})
+    try:
+        await mongo.insert_job(make_job())
+        await mongo.remember_reply("m", b"x")
+    finally:
+        documents[database].command({"profile": 0})
+    inserts = documents[database]["system.profile"].find({"op": "insert", "ns": {"$regex": "jobs|commands"}})
+    concerns = [cast("dict[str, dict[str, object]]", entry["command"])["writeConcern"] for entry in inserts]
+    assert [concern["j"] for concern in concerns] == [True, True]
 
 
 @pytest.mark.services

@@ -8,13 +8,13 @@ from tests.adapters.store.records import at, changed, make_job, make_vlm_job
 
 
 def queued(job_id: str, seconds: float, **fields: object) -> TrainingJob:
-    return make_job(job_id, status=TrainingStatus.QUEUED, queued_at=at(seconds), **fields)
+    return changed(make_job(job_id, status=TrainingStatus.QUEUED, queued_at=at(seconds)), internal={}, **fields)
 
 
 def export_queued(job_id: str, seconds: float, **fields: object) -> TrainingJob:
     order = ExportOrder(checkpoint="/c", merge_lora=True, requested_at=at(seconds))
-    job = make_vlm_job(job_id, status=TrainingStatus.COMPLETED, export_status=ExportStatus.QUEUED, **fields)
-    return changed(job, internal={"export_order": order})
+    job = make_vlm_job(job_id, status=TrainingStatus.COMPLETED, export_status=ExportStatus.QUEUED)
+    return changed(job, internal={"export_order": order}, **fields)
 
 
 async def test_work_waits_in_the_schedulers_order(store: Store) -> None:

@@ -1,7 +1,12 @@
 """What is known of the ms-swift that is installed: its version and its own argument list."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import resources
+
+_MANY = re.compile(r"^(typing\.)?(Optional\[)?(typing\.)?[Ll]ist\[|^list\[")
+KNOWN_VERSIONS = ("3.12.6", "4.6.0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +35,29 @@ class Installed:
     def major(self) -> int:
         """3, 4, ..."""
         return int(self.version.split(".", 1)[0])
+
+
+def options_of(types: Mapping[str, str]) -> dict[str, Option]:
+    """Options by name, from the fields of ms-swift's argument class and their declared types."""
+    return {name: Option(name, takes_many=_MANY.match(kind) is not None, type_name=kind) for name, kind in types.items()}
+
+
+def table_for(version: str) -> Installed:
+    """What is shipped of a version that can't be asked: the nearest known one of the same major.
+
+    Raises `ValueError` for a major version of which nothing is known.
+    """
+    known = [name for name in KNOWN_VERSIONS if name.split(".")[0] == version.split(".")[0]]
+    if not known:
+        raise ValueError(f"nothing is known of ms-swift {version}; known are {', '.join(KNOWN_VERSIONS)} and their like")
+    return Installed(
+        version=version,
+        sft_options=options_of(_table(f"sft_{known[-1]}.tsv")),
+        export_options=frozenset(_table(f"export_{known[-1]}.tsv")),
+    )
+
+
+def _table(name: str) -> dict[str, str]:
+    text = resources.files("daemon.swift").joinpath("tables", name).read_text(encoding="utf-8")
+    rows = (line.split("\t") for line in text.splitlines() if line)
+    return {row[0]: row[1] for row in rows}

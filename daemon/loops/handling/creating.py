@@ -10,7 +10,7 @@ from daemon.loops.context import Context
 from daemon.loops.handling.common import RefusedError, RepliedError, Sender, accepted, unless_replied
 from daemon.loops.handling.paths import check_paths, local_path
 from daemon.ports import FolderTakenError, ToolchainError
-from daemon.swift.argv import check_extra_args
+from daemon.swift.options import check_extra_args
 from schemas.enums import ReplyErrorCode
 from schemas.jobs import TRAINING_JOB, TrainingJob
 from schemas.kinds import LLMTrainingJobCreateRequest, VLMTrainingJobCreateRequest

@@ -1,0 +1,30 @@
+"""Asks an ms-swift what options it has. Run by the interpreter of its environment, so it imports nothing of ours.
+
+Prints one line of JSON: `version`, and for `sft` and `export` the fields of ms-swift's own argument classes, each with
+its declared type. 4.x: `swift.arguments`; 3.x: `swift.llm`. Takes about 5 s and 500 MB, mostly torch.
+"""
+
+import dataclasses
+import importlib
+import importlib.metadata
+import json
+import sys
+
+
+def fields_of(names):  # noqa: ANN001, ANN201, D103  # runs under any Python that ms-swift runs under
+    for module_name, class_name in names:
+        try:
+            found = getattr(importlib.import_module(module_name), class_name)
+        except (ImportError, AttributeError):
+            continue
+        return {field.name: str(field.type) for field in dataclasses.fields(found) if field.init}
+    raise SystemExit(f"this ms-swift has none of {names}")
+
+
+if __name__ == "__main__":
+    answer = {
+        "version": importlib.metadata.version("ms-swift"),
+        "sft": fields_of((("swift.arguments", "SftArguments"), ("swift.llm", "TrainArguments"))),
+        "export": fields_of((("swift.arguments", "ExportArguments"), ("swift.llm", "ExportArguments"))),
+    }
+    sys.stdout.write("\n" + json.dumps(answer) + "\n")

@@ -1,0 +1,178 @@
+"""The argument vectors of `swift sft` and `swift export`, for ms-swift 3.x and 4.x.
+
+Every value is an argument of its own and no shell ever sees it. A value that begins with `-` is joined to its option
+with `=`, so that it can't become an option itself.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from daemon.swift.installed import Installed
+from schemas.kinds import TrainingFields, VLMFields
+
+GRACEFUL_EXIT = "graceful_exit"
+NEEDS_DATA = frozenset({"awq", "gptq", "gptq_v2"})
+
+Value = str | int | float | bool
+Options = list[tuple[str, Value | Sequence[Value]]]
+
+
+def sft_argv(
+    request: TrainingFields, installed: Installed, *, run_dir: str, resume_from: str | None = None
+) -> tuple[str, ...]:
+    """`sft` and its options, in the order of the template, for a run in `run_dir`.
+
+    The daemon has chosen the versioned folder, so ms-swift is told to use it as it is (`--add_version false`); that is
+    what keeps a resumed or retried run in the same folder. On 4.x `graceful_exit` lets a stop save a checkpoint.
+    """
+    options = _template(request, installed, run_dir)
+    if isinstance(request, VLMFields):
+        options += _vision(request)
+    options += _optional(request)
+    extra = dict(request.extra_args)
+    extra.pop("add_version", None)
+    callbacks = _callbacks(extra.pop("callbacks", None), installed)
+    options += sorted(extra.items())
+    if callbacks:
+        options.append(("callbacks", callbacks))
+    if resume_from is not None:
+        options.append(("resume_from_checkpoint", resume_from))
+    return ("sft", *_rendered(options))
+
+
+def _template(request: TrainingFields, installed: Installed, run_dir: str) -> Options:
+    """The seed's template."""
+    return [
+        ("model", request.model_path),
+        (tuner_option(installed), request.train_type),
+        ("dataset", datasets_of(request)),
+        ("torch_dtype", request.torch_dtype),
+        ("num_train_epochs", request.num_epochs),
+        ("per_device_train_batch_size", request.batch_size),
+        ("per_device_eval_batch_size", request.batch_size),
+        ("learning_rate", request.learning_rate),
+        ("lora_rank", request.lora_rank),
+        ("lora_alpha", request.lora_alpha),
+        ("target_modules", request.target_modules.split()),
+        ("gradient_accumulation_steps", request.gradient_accumulation_steps),
+        ("eval_steps", request.eval_steps),
+        ("save_steps", request.save_steps),
+        ("save_total_limit", request.save_total_limit),
+        ("logging_steps", request.logging_steps),
+        ("max_length", request.max_length),
+        ("output_dir", run_dir),
+        ("add_version", False),
+        ("system", request.system),
+        ("warmup_ratio", request.warmup_ratio),
+        ("dataloader_num_workers", request.dataloader_num_workers),
+        ("model_author", request.model_author),
+        ("model_name", request.model_name),
+    ]
+
+
+def _vision(request: VLMFields) -> Options:
+    options: Options = [
+        ("vit_lr", request.vit_lr),
+        ("aligner_lr", request.aligner_lr),
+        ("freeze_vit", request.freeze_vit),
+        ("freeze_aligner", request.freeze_aligner),
+        ("freeze_llm", request.freeze_llm),
+        ("dataset_num_proc", request.dataset_num_proc),
+        ("save_only_model", request.save_only_model),
+    ]
+    if request.max_pixels is not None:
+        options.append(("max_pixels", request.max_pixels))
+    if request.deepspeed is not None:
+        options.append(("deepspeed", request.deepspeed))
+    if request.external_plugins is not None:
+        options.append(("external_plugins", request.external_plugins))
+    return options
+
+
+def _optional(request: TrainingFields) -> Options:
+    given = (
+        ("model_type", request.model_type),
+        ("template", request.template),
+        ("val_dataset", request.val_datasets),
+        ("split_dataset_ratio", request.split_dataset_ratio),
+    )
+    return [(name, value) for name, value in given if value is not None]
+
+
+def _callbacks(asked: object, installed: Installed) -> list[Value]:
+    """The request's callbacks, and the one that saves on a stop where this version has it."""
+    if isinstance(asked, str):
+        names: list[Value] = [*asked.split()]
+    else:
+        names = [str(name) for name in asked] if isinstance(asked, list) else []  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    can_save = installed.major >= 4 and "callbacks" in installed.sft_options
+    return [*names, GRACEFUL_EXIT] if can_save and GRACEFUL_EXIT not in names else names
+
+
+def tuner_option(installed: Installed) -> str:
+    """4.x says `tuner_type` and refuses `train_type`; 3.x the other way round."""
+    return "tuner_type" if installed.major >= 4 else "train_type"
+
+
+def datasets_of(request: TrainingFields) -> tuple[str, ...]:
+    """The values of `--dataset`."""
+    values: tuple[str, ...] = getattr(request, "dataset_values", ())
+    return values
+
+
+def export_argv(
+    *,
+    checkpoint: str,
+    full: bool,
+    merge_lora: bool,
+    quant_method: str | None,
+    quant_bits: int | None,
+    output_dir: str,
+    installed: Installed,
+    datasets: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """`export` and its options. Repeatable: an existing output is written again, where this version can."""
+    options: Options = [("model" if full else "adapters", checkpoint)]
+    if not full:
+        options.append(("merge_lora", merge_lora))
+    if quant_method is not None:
+        options.append(("quant_method", quant_method))
+        if quant_bits is not None:
+            options.append(("quant_bits", quant_bits))
+        if quant_method in NEEDS_DATA:
+            options.append(("dataset", list(datasets)))
+    options.append(("output_dir", output_dir))
+    if "exist_ok" in installed.export_options:
+        options.append(("exist_ok", True))
+    return ("export", *_rendered(options))
+
+
+def export_output(checkpoint: str, merge_lora: bool, quant_method: str | None, quant_bits: int | None) -> str:
+    """Where ms-swift itself would put this export: beside the checkpoint, with a suffix."""
+    if quant_method is not None:
+        suffix = quant_method + (f"-int{quant_bits}" if quant_bits is not None else "")
+    else:
+        suffix = "merged" if merge_lora else "peft"
+    return f"{checkpoint.rstrip('/')}-{suffix}"
+
+
+def _rendered(options: Options) -> Iterable[str]:
+    for name, value in options:
+        if isinstance(value, str | int | float):
+            text = render(value)
+            if text.startswith("-"):
+                yield f"--{name}={text}"
+            else:
+                yield f"--{name}"
+                yield text
+        else:
+            yield f"--{name}"
+            yield from (render(item) for item in value)
+
+
+def render(value: Value) -> str:
+    """A value as ms-swift's parser reads it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    return value if isinstance(value, str) else repr(value)

@@ -1,0 +1,58 @@
+"""The environment of a training process.
+
+It inherits the daemon's own, so that an operator's HF_TOKEN, proxies and NCCL settings reach it, less what would
+mislead it: the daemon's settings (its secrets are among them), variables of a launcher around the daemon, and those
+that tie Python to the daemon's virtual environment. PYTHONPATH stays: operators use it for their own plug-ins.
+"""
+
+from collections.abc import Mapping
+
+_DAEMON_PREFIX = "SWIFT_TRAINER_"
+_DROPPED = frozenset(
+    {
+        "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES",
+        "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "NODE_RANK", "NNODES",
+        "NPROC_PER_NODE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "PAI_TRAINING_JOB_ID",
+        "VIRTUAL_ENV", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONWARNINGS", "PYTHONPROFILEIMPORTTIME",
+        "INVOCATION_ID", "JOURNAL_STREAM", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID",
+    }
+)  # fmt: skip
+"""PAI_TRAINING_JOB_ID makes ms-swift write no `logging.jsonl`."""
+
+
+def training_env(
+    inherited: Mapping[str, str],
+    *,
+    job_id: str,
+    attempt: int,
+    devices: tuple[int, ...],
+    uses_cuda: bool,
+    master_port: int | None,
+    max_pixels: int | None,
+    request_env: Mapping[str, str],
+) -> dict[str, str]:
+    """The whole environment of a training or an export: inherited, then the request's, then what the contract sets."""
+    indices = ",".join(map(str, devices))
+    env = {
+        name: value
+        for name, value in inherited.items()
+        if name not in _DROPPED and not name.startswith(_DAEMON_PREFIX)
+    }
+    env.update(request_env)
+    env.update(
+        {
+            "SWIFT_TRAINER_JOB_ID": job_id,
+            "SWIFT_TRAINER_ATTEMPT": str(attempt),
+            "SWIFT_TRAINER_JOB_DEVICES": indices,
+            "CUDA_VISIBLE_DEVICES": indices if uses_cuda else "",
+        }
+    )
+    if uses_cuda:
+        env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+    if len(devices) > 1:
+        env["NPROC_PER_NODE"] = str(len(devices))
+        if master_port is not None:
+            env["MASTER_PORT"] = str(master_port)
+    if max_pixels is not None:
+        env["MAX_PIXELS"] = str(max_pixels)
+    return env

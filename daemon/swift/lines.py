@@ -1,0 +1,80 @@
+r"""From bytes to lines: what a log file holds, cut as a terminal would, with bounded memory.
+
+Chunks may cut anywhere, a character in two included. A line ends with `\n`, `\r\n` or a lone `\r` (a progress bar that
+is drawn anew). Bytes that are no UTF-8 become U+FFFD. Of a line that is longer than the bound only the head is kept, and
+the line says how much was cut.
+"""
+
+from dataclasses import dataclass
+
+DEFAULT_MAX_LINE_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a log."""
+
+    text: str
+    """Without its end."""
+    end: int
+    """Byte offset in the file behind the line's terminator."""
+    carriage: bool
+    r"""Ended by a lone `\r`: the next line is drawn over it."""
+
+
+class LineSplitter:
+    """Feed it bytes, get lines."""
+
+    def __init__(self, offset: int = 0, max_line_bytes: int = DEFAULT_MAX_LINE_BYTES) -> None:
+        self._offset = offset
+        self._max = max_line_bytes
+        self._head = b""
+        self._cut = 0
+        self._pending_cr = False
+
+    def feed(self, data: bytes) -> list[Line]:
+        """The lines that these bytes complete."""
+        lines: list[Line] = []
+        if self._pending_cr and data:
+            self._pending_cr = False
+            newline = data.startswith(b"\n")
+            if newline:
+                data = data[1:]
+                self._offset += 1
+            lines.append(self._line(b"", carriage=not newline))
+        if data.endswith(b"\r"):  # whether a `\n` follows is known with the next bytes only
+            data = data[:-1]
+            self._pending_cr = True
+        for piece in data.splitlines(keepends=True):  # of bytes: at \n, \r and \r\n alone
+            self._offset += len(piece)
+            if piece.endswith(b"\r\n"):
+                lines.append(self._line(piece[:-2], carriage=False))
+            elif piece.endswith(b"\n"):
+                lines.append(self._line(piece[:-1], carriage=False))
+            elif piece.endswith(b"\r"):
+                lines.append(self._line(piece[:-1], carriage=True))
+            else:
+                self._keep(piece)
+        if self._pending_cr:
+            self._offset += 1
+        return lines
+
+    def flush(self) -> list[Line]:
+        """What is left at the end of the file, as a last line."""
+        if self._pending_cr:
+            self._pending_cr = False
+            return [self._line(b"", carriage=True)]
+        return [self._line(b"", carriage=False)] if self._head or self._cut else []
+
+    def _keep(self, piece: bytes) -> None:
+        room = self._max - len(self._head)
+        self._head += piece[:room]
+        self._cut += max(0, len(piece) - room)
+
+    def _line(self, rest: bytes, *, carriage: bool) -> Line:
+        self._keep(rest)
+        text = self._head.decode("utf-8", errors="replace")
+        if self._cut:
+            text = f"{text} …[{self._cut} bytes cut]"
+        self._head, self._cut = b"", 0
+        return Line(text, self._offset, carriage)

@@ -99,3 +99,6 @@ def default_text(field: FieldInfo) -> str:
     if value is None or value == "" or value is PydanticUndefined:
         return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+if __name__ == "__main__":
+    main()

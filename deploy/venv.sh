@@ -18,7 +18,11 @@ printf 'venv: installing the daemon into .venv (once)\n' >&2
 unset PYTHONPATH VIRTUAL_ENV
 rm -rf .venv
 "$python" -m venv .venv || fail "can't make a virtual environment; apt-get install python3-venv"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check \
-  --constraint deploy/constraints/daemon.txt --build-constraint deploy/constraints/daemon.txt --editable '.[test,check]' >&2 \
-  2> >(grep -v '^WARNING: Location' >&2) || fail "pip could not install the packages; see its message above"
+install() {
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint deploy/constraints/daemon.txt "$@" \
+    >&2 2> >(grep -v '^WARNING: Location' >&2) || fail "pip could not install the packages; see its message above"
+}
+# the build backend first and without isolation, so that it is pinned too (pip has --build-constraint from 25.3 only)
+install hatchling editables
+install --no-build-isolation --editable '.[test,check]'
 printf '%s' "$stamp" > .venv/.stamp

@@ -166,7 +166,7 @@ def claimed(
         reason=f"attempt {attempt} on node {by}, device{'s' if len(devices) > 1 else ''} {named}"
         + (f", from {resumed}" if resumed else ""),
         attempt=attempt,
-        node_id_=None,
+        node_id=by,
         started_at=at,
         devices=devices,
         wait_reason=None,

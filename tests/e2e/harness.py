@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -128,12 +128,13 @@ class Probe:
 
 
 @asynccontextmanager
-async def probe(amqp_url: str) -> AsyncIterator[Probe]:
+async def probe(amqp_url: str) -> AsyncGenerator[Probe]:
     """A connected probe, listening to everything."""
     connection = await aio_pika.connect(amqp_url)
     async with connection:
         channel = await connection.channel()
         exchange = await channel.declare_exchange("swift.events", aio_pika.ExchangeType.TOPIC, durable=True)
+        await channel.declare_exchange("swift.commands", aio_pika.ExchangeType.TOPIC, durable=True)
         replies = await channel.declare_queue(exclusive=True)
         events = await channel.declare_queue(exclusive=True)
         await events.bind(exchange, "#")
@@ -198,7 +199,7 @@ class Daemon:
 
 
 @asynccontextmanager
-async def running_daemon(settings: Mapping[str, str], folder: Path, probe: Probe) -> AsyncIterator[Daemon]:
+async def running_daemon(settings: Mapping[str, str], folder: Path, probe: Probe) -> AsyncGenerator[Daemon]:
     """A daemon that is ready, ended afterwards."""
     daemon = Daemon(settings, folder)
     await daemon.start()

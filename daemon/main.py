@@ -100,5 +100,6 @@ def default_text(field: FieldInfo) -> str:
         return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
+
 if __name__ == "__main__":
     main()

@@ -197,7 +197,14 @@ class Runner:
         """In the child: take the training's shape and turn into it, or say why that can't be."""
         try:
             os.setsid()
-            for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE, signal.SIGHUP):
+            for number in (
+                signal.SIGUSR1,
+                signal.SIGTERM,
+                signal.SIGINT,
+                signal.SIGCHLD,
+                signal.SIGPIPE,
+                signal.SIGHUP,
+            ):
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
@@ -228,9 +235,7 @@ class Runner:
             if not left:
                 return 0
             self._take_order()
-            if self.kill_at is not None and time.monotonic() >= self.kill_at:
-                self._signal_all(signal.SIGKILL)
-            elif waited_s > LINGER_S + TERM_S:
+            if (self.kill_at is not None and time.monotonic() >= self.kill_at) or waited_s > LINGER_S + TERM_S:
                 self._signal_all(signal.SIGKILL)
             elif waited_s > LINGER_S:
                 self._signal_all(signal.SIGTERM)

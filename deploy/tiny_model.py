@@ -61,7 +61,10 @@ def make_model(folder: Path) -> None:
         texts, trainers.BpeTrainer(vocab_size=390, special_tokens=SPECIAL, initial_alphabet=alphabet)
     )
     tokenizer = Qwen2TokenizerFast(
-        tokenizer_object=backend, eos_token="<|im_end|>", pad_token="<|endoftext|>", unk_token=None  # noqa: S106
+        tokenizer_object=backend,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        unk_token=None,  # noqa: S106
     )
     tokenizer.chat_template = TEMPLATE
     tokenizer.save_pretrained(folder)

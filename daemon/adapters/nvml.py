@@ -80,9 +80,7 @@ class NvmlDevices:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _unknown(self, index: int, reason: str) -> Device:
-        return Device(
-            node_id=self._node_id, index=index, name="unknown", state=DeviceState.UNHEALTHY, reason=reason
-        )
+        return Device(node_id=self._node_id, index=index, name="unknown", state=DeviceState.UNHEALTHY, reason=reason)
 
     def _read_all(self) -> tuple[Device, ...]:
         return tuple(self._read_one(index) for index in self._indices)

@@ -211,9 +211,7 @@ class RabbitBus:
             delivery_mode=TRANSIENT,
         )
         try:
-            await session.replies.publish(
-                message, routing_key=delivery.reply_to, mandatory=False, timeout=CALL_LIMIT_S
-            )
+            await session.replies.publish(message, routing_key=delivery.reply_to, mandatory=False, timeout=CALL_LIMIT_S)
         except BROKER_ERRORS as error:
             raise unavailable("replying", error) from None
 
@@ -277,12 +275,8 @@ class RabbitBus:
         return "publishes are not confirmed: a memory or disk alarm at the broker?" if self._unconfirmed else "ok"
 
 
-def _message(
-    event_id: str, event_type: str, body: bytes, mode: aio_pika.DeliveryMode = PERSISTENT
-) -> aio_pika.Message:
-    return aio_pika.Message(
-        body, content_type=CONTENT_TYPE, message_id=event_id, type=event_type, delivery_mode=mode
-    )
+def _message(event_id: str, event_type: str, body: bytes, mode: aio_pika.DeliveryMode = PERSISTENT) -> aio_pika.Message:
+    return aio_pika.Message(body, content_type=CONTENT_TYPE, message_id=event_id, type=event_type, delivery_mode=mode)
 
 
 async def check_broker(url: str, ca_file: str | None) -> str:
@@ -290,5 +284,3 @@ async def check_broker(url: str, ca_file: str | None) -> str:
     session = await Session.open(url, name="swift-trainerd --check", ca_file=readable_file(ca_file), heartbeat_s=10)
     await session.close()
     return "ok"
-
-

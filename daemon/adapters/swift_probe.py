@@ -11,7 +11,7 @@ import json
 import sys
 
 
-def fields_of(names):  # noqa: ANN001, ANN201, D103  # runs under any Python that ms-swift runs under
+def fields_of(names):  # runs under any Python that ms-swift runs under
     for module_name, class_name in names:
         try:
             found = getattr(importlib.import_module(module_name), class_name)

@@ -24,8 +24,7 @@ PROBE = Path(__file__).with_name("swift_probe.py")
 PROBE_LIMIT_S = 180.0
 VERSION_LIMIT_S = 30.0
 _FIND_VERSION = (
-    "import importlib.metadata as m; d = m.distribution('ms-swift'); "
-    "print(d.version); print(d.locate_file(''))"
+    "import importlib.metadata as m; d = m.distribution('ms-swift'); print(d.version); print(d.locate_file(''))"
 )
 _PYTHON = re.compile(r"^(python|pypy)[\d.]*$")
 _EXEC = re.compile(rb"^'''exec' (\S+)", re.MULTILINE)

@@ -13,7 +13,7 @@ from daemon.core.scheduler import NodeView, Plan, Start, WorkKind, plan
 from daemon.logs import get_log
 from daemon.loops.context import Context, change_job
 from daemon.ports import ToolchainError, UnavailableError
-from daemon.swift.argv import datasets_of, export_argv, export_output, sft_argv
+from daemon.swift.argv import export_argv, export_output, sft_argv
 from daemon.swift.installed import Installed
 from daemon.swift.options import check_extra_args
 from schemas.enums import ErrorCode, ExportStatus, NodeState, TrainingStatus

@@ -34,9 +34,7 @@ def training_env(
     """The whole environment of a training or an export: inherited, then the request's, then what the contract sets."""
     indices = ",".join(map(str, devices))
     env = {
-        name: value
-        for name, value in inherited.items()
-        if name not in _DROPPED and not name.startswith(_DAEMON_PREFIX)
+        name: value for name, value in inherited.items() if name not in _DROPPED and not name.startswith(_DAEMON_PREFIX)
     }
     env.update(request_env)
     env.update(

@@ -39,7 +39,9 @@ class Installed:
 
 def options_of(types: Mapping[str, str]) -> dict[str, Option]:
     """Options by name, from the fields of ms-swift's argument class and their declared types."""
-    return {name: Option(name, takes_many=_MANY.match(kind) is not None, type_name=kind) for name, kind in types.items()}
+    return {
+        name: Option(name, takes_many=_MANY.match(kind) is not None, type_name=kind) for name, kind in types.items()
+    }
 
 
 def table_for(version: str) -> Installed:
@@ -49,7 +51,9 @@ def table_for(version: str) -> Installed:
     """
     known = [name for name in KNOWN_VERSIONS if name.split(".")[0] == version.split(".")[0]]
     if not known:
-        raise ValueError(f"nothing is known of ms-swift {version}; known are {', '.join(KNOWN_VERSIONS)} and their like")
+        raise ValueError(
+            f"nothing is known of ms-swift {version}; known are {', '.join(KNOWN_VERSIONS)} and their like"
+        )
     return Installed(
         version=version,
         sft_options=options_of(_table(f"sft_{known[-1]}.tsv")),

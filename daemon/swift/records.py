@@ -83,7 +83,9 @@ _MAP_BAR = re.compile(
     r"(?:^|\s)(?:Map|Filter|Generating \w+ split|Packing|Tokenizing|Running tokenizer on dataset)\b[^:|]*:\s+(?:\d+%\||\d+ examples)"
 )
 _SAVING = re.compile(r"Saving model checkpoint to (\S.*?checkpoint-(\d+))\s*$")
-_RUN_DIR = re.compile(r"\[INFO:swift\] (?:output_dir: (\S.*?)|The logging file will be saved in: (\S.*?)/logging\.jsonl)\s*$")
+_RUN_DIR = re.compile(
+    r"\[INFO:swift\] (?:output_dir: (\S.*?)|The logging file will be saved in: (\S.*?)/logging\.jsonl)\s*$"
+)
 
 
 class LogParser:

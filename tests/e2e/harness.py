@@ -106,8 +106,10 @@ class Probe:
             data = event["data"]
             if attempt is not None and data["attempt"] != attempt:
                 return False
-            return data["status"] == status or (data["status"] in final and status not in final) or (
-                data["status"] in final
+            return (
+                data["status"] == status
+                or (data["status"] in final and status not in final)
+                or (data["status"] in final)
             )
 
         event = await self.until(wanted, timeout_s)

@@ -1,0 +1,48 @@
+# Everything starts here. `make` alone lists the targets. Nothing needs to be installed by hand but Python 3.11+ and make.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+DEV_DIR := .dev
+
+.PHONY: help venv demo dev dev-stop test check format generate bench lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+venv: ## make the daemon's environment in .venv, with pinned versions
+	@bash deploy/venv.sh
+
+demo: venv ## the main job on real parts: a tiny model trained, followed live, merged
+	@$(BIN)/python deploy/demo.py
+
+dev: venv ## broker, store and daemon left running; prints their URLs
+	@$(BIN)/python deploy/dev.py up
+
+dev-stop: venv ## end what `make dev` left running; data stays below .dev
+	@$(BIN)/python deploy/dev.py down
+
+test: venv ## the whole test suite, fast rings first (TEST_ARGS='-k name' for a part)
+	@$(BIN)/python -m pytest $(TEST_ARGS)
+
+check: venv ## lint, format, types, and the arrows between the rooms
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-logo
+
+format: venv ## put the code into its form
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format --quiet .
+
+generate: venv ## write anew what is generated: JSON Schemas, AsyncAPI, the example settings
+	$(BIN)/python -m schemas.generate
+	$(BIN)/python deploy/env_example.py > deploy/swift-trainer.env.example
+
+bench: venv ## measure: latencies, throughput, memory and CPU with 50 jobs (prints, asserts nothing)
+	@$(BIN)/python -m tests.benchmarks
+
+lock: ## resolve both environments anew within their ranges and write deploy/constraints
+	@bash deploy/lock.sh
+
+clean: ## remove the daemon's environment and what demo and dev left (caches outside stay)
+	rm -rf .venv $(DEV_DIR) .demo

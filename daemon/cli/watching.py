@@ -1,0 +1,101 @@
+"""A job as a live progress bar, drawn from its events.
+
+The document is read once, after the subscription stands, so that nothing is missed; from there on events alone move the
+bar. A job without a terminal to draw on prints its status lines and no bar.
+"""
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+
+from daemon.client import Client, ClientError, Json
+from schemas.enums import ExportStatus, TrainingStatus
+from schemas.events import EXPORT_TYPE, PROGRESS_TYPE, STATUS_TYPE, CloudEvent
+
+FINAL = {TrainingStatus.COMPLETED, TrainingStatus.FAILED, TrainingStatus.CANCELLED}
+EXPORT_FINAL = {ExportStatus.COMPLETED, ExportStatus.FAILED}
+EXPORT_UNDER_WAY = {ExportStatus.QUEUED, ExportStatus.RUNNING}
+
+
+async def watch_job(client: Client, job_id: str, console: Console | None = None) -> bool:
+    """Follow a job until it has ended and no export of it is under way; whether it (and the export) completed."""
+    console = console or Console()
+    async with client.events(f"job.{job_id}.#") as events:
+        job = await client.call("job.get", {"job_id": job_id})
+        view = _View(console, job)
+        with view.bar:
+            view.draw()
+            while not view.ended:
+                event = await anext(events, None)
+                if event is None:
+                    raise ClientError("the connection to the broker is gone; the job goes on, watch it again")
+                view.take(event)
+                if view.status is TrainingStatus.COMPLETED and view.export is ExportStatus.NONE:
+                    # an automatic export is queued in the same write as the completion: the document knows
+                    view.export = ExportStatus((await client.call("job.get", {"job_id": job_id}))["export_status"])
+    return view.status is TrainingStatus.COMPLETED and view.export is not ExportStatus.FAILED
+
+
+class _View:
+    """What the bar shows of a job."""
+
+    def __init__(self, console: Console, job: Json) -> None:
+        self.status = TrainingStatus(job["status"])
+        self.export = ExportStatus(job["export_status"])
+        self.bar = Progress(
+            TextColumn("{task.description:<13}"),
+            BarColumn(bar_width=30),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=console,
+        )
+        self._progress: Json = {
+            "phase": job["phase"],
+            "step": job["current_step"],
+            "total_steps": job["total_steps"],
+            "percent": job["progress"],
+        }
+        self._loss: float | None = job["loss"]
+        self._task: TaskID = self.bar.add_task("", total=100.0, figures="")
+
+    @property
+    def ended(self) -> bool:
+        """Nothing more will come."""
+        return self.status in FINAL and self.export not in EXPORT_UNDER_WAY
+
+    def take(self, event: CloudEvent) -> None:
+        """Show what an event tells."""
+        data: Json = dict(event.data)
+        if event.type == STATUS_TYPE:
+            self.status = TrainingStatus(data["status"])
+            self._say(f"{data['status']}: {data['error_message'] or data['reason']}")
+        elif event.type == EXPORT_TYPE:
+            self.export = ExportStatus(data["export_status"])
+            self._say(f"export {data['export_status']}: {data['export_error'] or data['export_path'] or ''}")
+        elif event.type == PROGRESS_TYPE:
+            self._progress = data
+            self._loss = data["loss"] if data["loss"] is not None else self._loss
+        self.draw()
+
+    def draw(self) -> None:
+        """Bring the bar up to date."""
+        now = self._progress
+        shown = str(now["phase"] or "") if self.status is TrainingStatus.RUNNING else str(self.status)
+        if self.status is TrainingStatus.COMPLETED and self.export in EXPORT_UNDER_WAY:
+            shown = "merging"
+        percent = 100.0 if self.status is TrainingStatus.COMPLETED else float(now["percent"] or 0.0)
+        self.bar.update(self._task, description=shown, completed=percent, figures=self._figures())
+
+    def _figures(self) -> str:
+        now = self._progress
+        parts = [f"{now['step']}/{now['total_steps']}"] if now["total_steps"] else []
+        if self._loss is not None:
+            parts.append(f"loss {self._loss:.4f}")
+        if now.get("seconds_per_step"):
+            parts.append(f"{now['seconds_per_step']:.2f} s/step")
+        if now.get("remaining_seconds") and self.status is TrainingStatus.RUNNING:
+            parts.append(f"{now['remaining_seconds']:.0f} s left")
+        return "  ".join(parts)
+
+    def _say(self, text: str) -> None:
+        self.bar.console.print(escape(text), highlight=False, soft_wrap=True)

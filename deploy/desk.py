@@ -1,0 +1,122 @@
+"""What the demo and `make dev` share: a broker, a store, ms-swift and a daemon of one's own, in one folder.
+
+The broker and the store of SWIFT_TRAINER_AMQP_URL and SWIFT_TRAINER_MONGODB_URL are used where those are set, else
+private ones are started (`services.py`).
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import services
+
+REPO = Path(__file__).resolve().parents[1]
+READY_LIMIT_S = 120
+
+
+def fail(message: str) -> None:
+    """Say what is wrong and what to do, and leave."""
+    sys.stderr.write(f"{message}\n")
+    sys.exit(1)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The folder with everything, and what the daemon is told."""
+
+    folder: Path
+    settings: Mapping[str, str]
+
+    @property
+    def amqp_url(self) -> str:
+        """URL of the broker."""
+        return self.settings["SWIFT_TRAINER_AMQP_URL"]
+
+    @property
+    def log_path(self) -> Path:
+        """The daemon's own log."""
+        return self.folder / "daemon.log"
+
+
+def open_desk(folder: Path, database: str) -> Desk:
+    """Have the broker, the store and ms-swift, and choose the devices; nothing is done twice."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "work").mkdir(exist_ok=True)
+    for name in services.URLS:
+        services.act("up", name, folder)
+    urls = {variable: services.url_of(folder, name) for name, variable in services.URLS.items()}
+    defaults = {
+        "SWIFT_TRAINER_MONGODB_DATABASE": database,
+        "SWIFT_TRAINER_STATE_DIR": str(folder / "state"),
+        "SWIFT_TRAINER_WORK_DIR": str(folder / "work"),
+        "SWIFT_TRAINER_DEVICES": "auto" if has_gpu() else "cpu:2",
+    }
+    given = {name: os.environ[name] for name in defaults if name in os.environ}
+    return Desk(folder, {**urls, **defaults, **given, "SWIFT_TRAINER_SWIFT_COMMAND": swift_command()})
+
+
+def swift_command() -> str:
+    """The `swift` command; its environment is made where it is not there."""
+    done = subprocess.run(["bash", "deploy/swift-venv.sh"], cwd=REPO, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        fail("the ms-swift environment could not be made; see the message above")
+    return done.stdout.strip().splitlines()[-1]
+
+
+def tiny_model(swift: str, folder: Path) -> dict[str, str]:
+    """Paths of a tiny model and its data, made with the Python of the ms-swift environment."""
+    python = Path(swift).with_name("python")
+    if not python.exists():
+        fail(f"SWIFT_TRAINER_SWIFT_COMMAND={swift}: there is no {python} to make a tiny model with")
+    argv = [str(python), "deploy/tiny_model.py", "--dir", str(folder)]
+    done = subprocess.run(argv, cwd=REPO, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        fail(f"the tiny model could not be made:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def has_gpu() -> bool:
+    """Whether NVML finds an NVIDIA GPU."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        return int(pynvml.nvmlDeviceGetCount()) > 0
+    except pynvml.NVMLError:
+        return False
+
+
+def start_daemon(desk: Desk) -> None:
+    """Start `swift-trainerd` in the background, unless the one of this folder runs; returns when it is ready."""
+    record = services.load(desk.folder, "daemon")
+    if services.alive(record):
+        return
+    env = {name: value for name, value in os.environ.items() if not name.startswith("SWIFT_TRAINER_")}
+    desk.log_path.write_bytes(b"")
+    program = str(Path(sys.executable).with_name("swift-trainerd"))
+    services.save(desk.folder, "daemon", services.spawn([program], {**env, **desk.settings}, desk.log_path))
+    deadline = time.monotonic() + READY_LIMIT_S
+    while "daemon_started" not in desk.log_path.read_text(errors="replace"):
+        if not services.alive(services.load(desk.folder, "daemon")) or time.monotonic() > deadline:
+            fail(f"swift-trainerd did not start; the end of {desk.log_path}:\n{desk.log_path.read_text()[-2000:]}")
+        time.sleep(0.05)
+
+
+def stop_daemon(folder: Path) -> None:
+    """Stop the daemon of this folder; its trainings run on."""
+    record = services.load(folder, "daemon")
+    if record:
+        services.end(record, signal.SIGTERM)
+        services.save(folder, "daemon", {})
+
+
+def stop_services(folder: Path) -> None:
+    """End the broker and the store that were started here; data stays."""
+    for name in services.URLS:
+        services.act("down", name, folder)

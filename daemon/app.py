@@ -13,6 +13,8 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from daemon.adapters.clock import SystemClock
@@ -21,17 +23,19 @@ from daemon.adapters.files import LocalFiles
 from daemon.adapters.mongo import MongoStore
 from daemon.adapters.processes import LocalRuns
 from daemon.adapters.rabbit import RabbitBus
+from daemon.adapters.state_folder import state_folder
 from daemon.adapters.toolchain import SwiftToolchain
 from daemon.core.moves import stop_ordered
 from daemon.logs import get_log
 from daemon.loops.context import Context, change_job, persistently
-from daemon.loops.heartbeat import come_online, go_offline, heartbeat
+from daemon.loops.fleet import read_devices
+from daemon.loops.heartbeat import beat, come_online, go_offline, heartbeat
 from daemon.loops.intake import intake
 from daemon.loops.outbox import flush, outbox
 from daemon.loops.scheduling import scheduling
 from daemon.loops.supervision import Supervision
-from daemon.loops.telemetry import read_devices, telemetry
-from daemon.ports import UnavailableError
+from daemon.loops.telemetry import telemetry
+from daemon.ports import ToolchainError, UnavailableError
 from daemon.settings import Settings
 from schemas.enums import TrainingStatus
 from schemas.jobs import StopOrder, TrainingJob
@@ -54,8 +58,13 @@ class LoopEndedError(RuntimeError):
 @contextlib.asynccontextmanager
 async def real_ports(settings: Settings) -> AsyncGenerator[Context]:
     """The real things, connected, and closed at the end."""
-    for folder in ("logs", "runs", "cache"):
-        (settings.state_path / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
+    with state_folder(settings.state_path):
+        async with _connected(settings) as ctx:
+            yield ctx
+
+
+@contextlib.asynccontextmanager
+async def _connected(settings: Settings) -> AsyncGenerator[Context]:
     bus = RabbitBus(
         settings.amqp_url.get_secret_value(),
         node_id=settings.node_id,
@@ -87,16 +96,16 @@ async def real_ports(settings: Settings) -> AsyncGenerator[Context]:
             await devices.close()
 
 
-async def serve(ctx: Context, stopping: asyncio.Event) -> None:
-    """Run the daemon on connected ports until `stopping` is set."""
+async def serve(ctx: Context, stopping: asyncio.Event, ready: asyncio.Event) -> None:
+    """Run the daemon on connected ports until `stopping` is set; sets `ready` when all its loops run."""
     started_at = ctx.clock.now()
     await read_devices(ctx)
     await come_online(ctx, started_at)
-    log.info("daemon_started", "ready", node_id=ctx.node_id, devices=len(ctx.board.devices))
     async with (
-        _running("node", NODE_BUDGET_S, heartbeat=heartbeat(ctx, started_at), telemetry=telemetry(ctx)),
+        _aside("asking ms-swift", _ask_swift(ctx, started_at)),
+        _running(heartbeat=heartbeat(ctx, started_at), telemetry=telemetry(ctx)),
         _finally("node offline", NODE_BUDGET_S, lambda: go_offline(ctx)),
-        _running("outbox", OUTBOX_BUDGET_S, outbox=outbox(ctx)),
+        _running(outbox=outbox(ctx)),
         _finally("outbox flush", OUTBOX_BUDGET_S, lambda: flush(ctx)),
         asyncio.TaskGroup() as group,
     ):
@@ -104,16 +113,24 @@ async def serve(ctx: Context, stopping: asyncio.Event) -> None:
         await supervision.recover()
         async with (
             _finally("supervision", _supervision_budget_s(ctx), lambda: _let_go(ctx, supervision)),
-            _running("intake", INTAKE_BUDGET_S, intake=intake(ctx), scheduling=scheduling(ctx, supervision.begin)),
+            _running(scheduling=scheduling(ctx, supervision.begin)),
+            _running(finish=_Finish("intake", INTAKE_BUDGET_S, ctx.bus.stop_consuming), intake=intake(ctx)),
         ):
+            ready.set()
+            log.info("daemon_started", "ready", node_id=ctx.node_id, devices=len(ctx.board.devices))
             await stopping.wait()
             log.info("daemon_stopping", "stopping", running=supervision.running, on_exit=ctx.settings.on_exit)
-            await _stop_intake(ctx)
 
 
-async def _stop_intake(ctx: Context) -> None:
-    async with _budget("intake", INTAKE_BUDGET_S):
-        await ctx.bus.stop_consuming()
+async def _ask_swift(ctx: Context, started_at: datetime) -> None:
+    """Ask ms-swift for its version and options early (the first time takes seconds), so that no job waits for that."""
+    try:
+        await ctx.toolchain.installed()
+        await beat(ctx, started_at)
+    except ToolchainError as error:
+        log.warning("swift_missing", str(error))
+    except UnavailableError as error:
+        log.debug("heartbeat_waits", str(error))
 
 
 def _supervision_budget_s(ctx: Context) -> float:
@@ -141,8 +158,17 @@ def _stopped(ctx: Context, job: TrainingJob) -> TrainingJob | None:
     return stop_ordered(job, order, by=ctx.node_id)
 
 
+@dataclass(frozen=True, slots=True)
+class _Finish:
+    """How loops are told to come to their own end, and how long they may take for it."""
+
+    stage: str
+    budget_s: float
+    act: Callable[[], Awaitable[None]]
+
+
 @contextlib.asynccontextmanager
-async def _running(stage: str, budget_s: float, **loops: Coroutine[None, None, None]) -> AsyncGenerator[None]:
+async def _running(finish: _Finish | None = None, **loops: Coroutine[None, None, None]) -> AsyncGenerator[None]:
     """Run loops beside the body; one that ends before it brings everything down. Cancelled at the end."""
     leaving = False
 
@@ -157,10 +183,23 @@ async def _running(stage: str, budget_s: float, **loops: Coroutine[None, None, N
             yield
         finally:
             leaving = True
+            if finish is not None:
+                async with _budget(finish.stage, finish.budget_s):
+                    await finish.act()
+                    await asyncio.wait(tasks)
             for task in tasks:
                 task.cancel()
-            done, late = await asyncio.wait(tasks, timeout=budget_s)
-            log.debug("stage_stopped", stage, done=len(done), late=len(late))
+
+
+@contextlib.asynccontextmanager
+async def _aside(name: str, work: Coroutine[None, None, None]) -> AsyncGenerator[None]:
+    """Do something once beside the body; cancelled where the body ends first."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work, name=name)
+        try:
+            yield
+        finally:
+            task.cancel()
 
 
 @contextlib.asynccontextmanager

@@ -38,9 +38,11 @@ async def check(settings: Settings) -> bool:
 
 
 async def _broker(settings: Settings) -> str:
-    return await check_broker(
-        settings.amqp_url.get_secret_value(), str(settings.amqp_ca_file) if settings.amqp_ca_file else None
-    )
+    ca_file = str(settings.amqp_ca_file) if settings.amqp_ca_file else None
+    try:
+        return await check_broker(settings.amqp_url.get_secret_value(), ca_file)
+    except UnavailableError as error:
+        raise UnavailableError(f"{error}; check that it runs, and SWIFT_TRAINER_AMQP_URL") from None
 
 
 async def _store(settings: Settings) -> str:

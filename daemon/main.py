@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from daemon import __version__, checkup
 from daemon.adapters.device_setting import DeviceSettingError
+from daemon.adapters.state_folder import StateFolderTakenError
 from daemon.app import real_ports, serve
 from daemon.core.masking import mask
 from daemon.logs import configure, get_log
@@ -47,14 +48,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(EXIT_OK if asyncio.run(checkup.check(settings)) else EXIT_FAILED)
     try:
         asyncio.run(run(settings))
-    except (DeviceSettingError, OSError) as error:
+    except (DeviceSettingError, StateFolderTakenError, OSError) as error:
         sys.stderr.write(f"swift-trainerd: {error}\n")
         sys.exit(EXIT_USAGE)
 
 
 async def run(settings: Settings) -> None:
     """Run the daemon until SIGTERM or SIGINT; a second one ends the process at once."""
-    stopping = asyncio.Event()
+    stopping, ready = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     current = asyncio.current_task()
 
@@ -64,16 +65,14 @@ async def run(settings: Settings) -> None:
             sys.stderr.flush()
             signal.raise_signal(signal.SIGKILL)
         stopping.set()
-        if not ready and current is not None:
+        if not ready.is_set() and current is not None:  # it waits for the broker or the store
             current.cancel()
 
-    ready = False
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number.name)
     try:
         async with real_ports(settings) as ctx:
-            ready = True
-            await serve(ctx, stopping)
+            await serve(ctx, stopping, ready)
     except asyncio.CancelledError:
         if not stopping.is_set():
             raise

@@ -4,6 +4,7 @@ Every port method that talks to the outside may raise `UnavailableError`: the ou
 wrong, try again later. An outage is never reported as a job's failure.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -44,6 +45,10 @@ class Clock(Protocol):
         ...
 
     async def sleep(self, seconds: float) -> None: ...
+
+    async def wait(self, event: asyncio.Event, timeout_s: float) -> bool:
+        """Wait for an event; False: `timeout_s` passed first."""
+        ...
 
 
 # ---------------------------------------------------------------- bus
@@ -394,6 +399,11 @@ class Toolchain(Protocol):
 
     async def installed(self) -> Installed:
         """Version and options, read once and cached. Raises `ToolchainError`."""
+        ...
+
+    @property
+    def known(self) -> Installed | None:
+        """What `installed` found, where it was asked already; never waits."""
         ...
 
     @property

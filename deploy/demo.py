@@ -36,6 +36,7 @@ def request(tiny: dict[str, str]) -> Json:
         "gradient_accumulation_steps": 16,
         "logging_steps": 5,
         "save_steps": 50,
+        "extra_args": {"check_model": False},  # else ms-swift asks a hub about the model, 20 s where there is none
         "labels": {"made-by": "demo"},
     }
 
@@ -58,7 +59,7 @@ def main() -> None:
     folder = FOLDER.absolute()
     try:
         say("broker, store and ms-swift")
-        opened = desk.open_desk(folder, "swift_trainer_demo")
+        opened = desk.open_desk(folder, "swift_trainer_demo", on_exit="stop")
         tiny = desk.tiny_model(opened.settings["SWIFT_TRAINER_SWIFT_COMMAND"], folder / "tiny")
         desk.start_daemon(opened)
         say(f"swift-trainerd is ready, devices: {opened.settings['SWIFT_TRAINER_DEVICES']}")

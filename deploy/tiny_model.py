@@ -1,3 +1,5 @@
+# pyright: reportMissingImports=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
 """A tiny random Qwen2 with a tokenizer, and data sets, made on the spot: for the demo and the tests. No hub.
 
 Run with the Python of the ms-swift environment. Prints one line of JSON: the paths of `model`, `train`, `second`, `val`
@@ -62,9 +64,9 @@ def make_model(folder: Path) -> None:
     )
     tokenizer = Qwen2TokenizerFast(
         tokenizer_object=backend,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        unk_token=None,  # noqa: S106
+        eos_token="<|im_end|>",  # noqa: S106  # no password
+        pad_token="<|endoftext|>",  # noqa: S106
+        unk_token=None,
     )
     tokenizer.chat_template = TEMPLATE
     tokenizer.save_pretrained(folder)

@@ -2,15 +2,22 @@
 
 `Request` refuses unknown fields and does not coerce (a number in quotes is not a number). `Wire` ignores fields it does
 not know, so that an older reader survives a newer writer.
+
+A training can log NaN, and the store keeps it; JSON has no NaN, so there it is null (`Measure`) or left out
+(`Measures`).
 """
 
+import math
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 JOB_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+MAX_WORD = 4096
+WORD_PATTERN = r"^[^\s\x00-\x1f\x7f-]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$"
+"""What `Word` takes, for the JSON Schemas; here `_plain_word` says which rule was broken."""
 
 
 class Request(BaseModel):
@@ -30,7 +37,13 @@ class Request(BaseModel):
 class Wire(BaseModel):
     """Base of everything that this project writes: replies, events, documents."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=(), use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="ignore",
+        frozen=True,
+        protected_namespaces=(),
+        use_attribute_docstrings=True,
+        ser_json_inf_nan="null",  # pydantic's default, said aloud: no JSON of this project has a bare NaN
+    )
 
 
 def _without_nul(value: str) -> str:
@@ -52,8 +65,28 @@ def _plain_word(value: str) -> str:
 Text = Annotated[str, AfterValidator(_without_nul)]
 """Free text for an argument vector: anything but NUL, at most 65,536 characters."""
 
-Word = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_plain_word)]
+Word = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_WORD),
+    AfterValidator(_plain_word),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_WORD, "pattern": WORD_PATTERN}),
+]
 """A path, a hub id or a name: one line, never to be mistaken for an option, at most 4,096 characters."""
 
 JobId = Annotated[str, Field(pattern=JOB_ID_PATTERN)]
 """A job's id: letters, digits, `-` and `_`, at most 64; safe as a routing key word and as a file name."""
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _finite_ones(values: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+Measure = Annotated[float, PlainSerializer(_finite, return_type=float | None, when_used="json-unless-none")]
+"""A measured number; one that is no number (NaN, infinite) is null in JSON, and stays as it is elsewhere."""
+
+Measures = Annotated[dict[str, float], PlainSerializer(_finite_ones, when_used="json")]
+"""Measured numbers by name; those that are no numbers are left out of JSON, so that what is there can be read again."""

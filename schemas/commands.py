@@ -1,18 +1,43 @@
 """The commands: their names, their bodies and their results.
 
-`COMMANDS` is the whole list (each adapter has a type of its own, hence `Any`); a new command is one request model, one
-result model and one line there.
+`COMMANDS` and `RESULTS` are the whole lists (each adapter has a type of its own, hence `Any`); a new command is one
+request model, one result model and one line in each.
 """
 
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from schemas.base import JobId, Request, Word
 from schemas.enums import TrainingStatus, TrainingType
+from schemas.jobs import TRAINING_JOB
 from schemas.kinds import CREATE_REQUEST
-from schemas.kinds.common import Number
+from schemas.kinds.common import AS_SENT, LABEL_NAME
+from schemas.replies import (
+    GpuList,
+    JobAccepted,
+    JobDeleted,
+    JobEvents,
+    JobList,
+    JobLogs,
+    JobMetrics,
+    JobQueued,
+    JobStatus,
+    NodeAccepted,
+    NodeList,
+    ParamDefaults,
+    QueueList,
+    SystemStatus,
+)
 
 COMMANDS_EXCHANGE = "swift.commands"
 COMMANDS_QUEUE = "swift.commands"
@@ -21,6 +46,7 @@ DEAD_QUEUE = "swift.commands.dead"
 EVENTS_EXCHANGE = "swift.events"
 ERROR_HEADER = "x-swift-error"
 MAX_BODY_BYTES = 1024 * 1024
+MAX_STATUSES = 64
 
 Offset = Annotated[int, Field(ge=0, le=2**62)]
 NodeId = Annotated[Word, Field(max_length=255)]
@@ -34,26 +60,35 @@ class JobRef(Request):
     """A command about one job."""
 
     job_id: JobId
+    """The job's id, from the result of `job.create`."""
 
 
 class StopRequest(JobRef):
     """`job.stop`."""
 
-    grace_seconds: Annotated[Number, Field(ge=0, le=86_400)] | None = None
+    grace_seconds: Annotated[float, Field(ge=0, le=86_400), AS_SENT] | None = None
     """Seconds between SIGTERM and SIGKILL; absent: the daemon's setting."""
     save: bool = False
     """Ask for a checkpoint first, within the grace time."""
+
+
+def _whole_number(value: object) -> object:
+    if type(value) is not int:  # to a literal of 1, true and 1.0 are equal
+        raise ValueError("must be a whole number")
+    return value
 
 
 class ExportRequest(JobRef):
     """`job.export`."""
 
     checkpoint: Word = "last"
-    """`last`, `best`, or a path below the job's run folder."""
+    """`last` (the newest complete one), `best`, or a path below the job's run folder."""
     merge_lora: bool = True
     """Merge the adapter into the model."""
     quant_method: Literal["bnb", "hqq", "eetq", "quanto", "fp8", "awq", "gptq", "gptq_v2"] | None = None
-    quant_bits: Literal[1, 2, 3, 4, 8] | None = None
+    """Quantize by this method; absent: not at all."""
+    quant_bits: Annotated[Literal[1, 2, 3, 4, 8], BeforeValidator(_whole_number)] | None = None
+    """Bits per weight, with `quant_method`."""
 
 
 class DeleteRequest(JobRef):
@@ -63,22 +98,46 @@ class DeleteRequest(JobRef):
     """Also remove the run folder."""
 
 
+_LABEL_FILTER = re.compile(LABEL_NAME.pattern.rstrip("$") + r"(=[\s\S]{0,256})?$")
+
+
 def _label_filter(value: str) -> str:
-    if not re.match(r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}(=.{0,256})?$", value):
+    if not _LABEL_FILTER.fullmatch(value):
         raise ValueError("must be a label's name, or name=value")
     return value
+
+
+def _one_fault(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    """One fault for the field, and not one for each form that it may have."""
+    try:
+        return handler(value)
+    except ValidationError:
+        raise ValueError(f"must be one of {', '.join(TrainingStatus)}, or a list of these") from None
 
 
 class ListRequest(Request):
     """`job.list`: newest first."""
 
     training_type: TrainingType | None = None
-    status: TrainingStatus | list[TrainingStatus] | None = None
+    """Only this kind; absent: all."""
+    status: (
+        Annotated[
+            TrainingStatus | Annotated[list[TrainingStatus], Field(max_length=MAX_STATUSES)], WrapValidator(_one_fault)
+        ]
+        | None
+    ) = None
+    """One status or several; absent or an empty list: all."""
     owner: Annotated[str, Field(max_length=255)] | None = None
-    label: Annotated[str, AfterValidator(_label_filter)] | None = None
+    """Only jobs of this AMQP user."""
+    label: (
+        Annotated[str, AfterValidator(_label_filter), Field(json_schema_extra={"pattern": _LABEL_FILTER.pattern})]
+        | None
+    ) = None
     """`name` (any value) or `name=value`."""
     page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """1 is the first."""
     size: Annotated[int, Field(ge=1, le=100)] = 10
+    """Jobs on a page."""
 
 
 class LogsRequest(JobRef):
@@ -96,26 +155,32 @@ class EventsRequest(JobRef):
     """`job.events`: the durable events by sequence."""
 
     after: Offset = 0
+    """Only events with a higher sequence number."""
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    """Events at most."""
 
 
 class MetricsRequest(JobRef):
     """`job.metrics`: the training curve, thinned to `max_points`."""
 
-    after_step: Annotated[int, Field(ge=-1)] | None = None
+    after_step: Annotated[int, Field(ge=-1, le=2**62)] | None = None
+    """Only points of later steps."""
     max_points: Annotated[int, Field(ge=2, le=10_000)] = 1000
+    """Points at most; first and last are kept."""
 
 
 class ParamsRequest(Request):
     """`params.default`."""
 
     training_type: TrainingType
+    """The kind whose defaults are asked for."""
 
 
 class NodeRef(Request):
     """A command about one node."""
 
     node_id: NodeId
+    """The node's id, as `node.list` shows it."""
 
 
 COMMANDS: dict[str, TypeAdapter[Any]] = {
@@ -139,3 +204,43 @@ COMMANDS: dict[str, TypeAdapter[Any]] = {
     "node.resume": TypeAdapter(NodeRef),
     "system.status": TypeAdapter(Empty),
 }
+
+QUERIES = frozenset(
+    {
+        "job.get",
+        "job.status",
+        "job.list",
+        "job.logs",
+        "job.events",
+        "job.metrics",
+        "params.default",
+        "gpu.list",
+        "queue.list",
+        "node.list",
+        "system.status",
+    }
+)
+"""The commands that change nothing."""
+
+RESULTS: dict[str, TypeAdapter[Any]] = {
+    "job.create": TypeAdapter(JobAccepted),
+    "job.start": TypeAdapter(JobQueued),
+    "job.stop": TypeAdapter(JobAccepted),
+    "job.resume": TypeAdapter(JobQueued),
+    "job.export": TypeAdapter(JobAccepted),
+    "job.delete": TypeAdapter(JobDeleted),
+    "job.get": TRAINING_JOB,
+    "job.status": TypeAdapter(JobStatus),
+    "job.list": TypeAdapter(JobList),
+    "job.logs": TypeAdapter(JobLogs),
+    "job.events": TypeAdapter(JobEvents),
+    "job.metrics": TypeAdapter(JobMetrics),
+    "params.default": TypeAdapter(ParamDefaults),
+    "gpu.list": TypeAdapter(GpuList),
+    "queue.list": TypeAdapter(QueueList),
+    "node.list": TypeAdapter(NodeList),
+    "node.drain": TypeAdapter(NodeAccepted),
+    "node.resume": TypeAdapter(NodeAccepted),
+    "system.status": TypeAdapter(SystemStatus),
+}
+"""What each command answers in a reply's `result`."""

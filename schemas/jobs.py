@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic.json_schema import SkipJsonSchema
 
-from schemas.base import Wire
+from schemas.base import Measure, Measures, Wire
 from schemas.enums import ErrorCode, ExportStatus, Phase, TrainingStatus
 from schemas.events import OutboxEvent
 from schemas.kinds.llm import LLMFields
@@ -93,9 +94,12 @@ class Internal(Wire):
 class JobFields(BaseModel):
     """What the daemon adds to a request: where the job stands and what it has reached."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True, protected_namespaces=())
+
     id: str
     """The job's id."""
     status: TrainingStatus = TrainingStatus.PENDING
+    """Where the job stands."""
     owner: str | None = None
     """The AMQP user that created the job, as RabbitMQ checked it."""
     node_id: str | None = None
@@ -109,6 +113,7 @@ class JobFields(BaseModel):
     created_at: datetime
     """UTC, as all times here."""
     queued_at: datetime | None = None
+    """When the job was last put into the queue."""
     started_at: datetime | None = None
     """Start of the newest attempt."""
     completed_at: datetime | None = None
@@ -116,49 +121,74 @@ class JobFields(BaseModel):
     process_id: int | None = None
     """Process id of the newest attempt's `swift` process on its node."""
     log_file_path: str | None = None
+    """The log file of all attempts, on its node."""
     progress: float = 0.0
-    """Percent, 0 to 100."""
+    """Percent, 0 to 100: 100 x current_step / total_steps; never falling within an attempt."""
     phase: Phase | None = None
+    """What the newest attempt does, as told by its own output."""
     current_step: int = 0
+    """Optimizer steps done."""
     total_steps: int | None = None
-    current_epoch: float | None = None
-    loss: float | None = None
-    grad_norm: float | None = None
-    current_learning_rate: float | None = None
+    """Null until the training has begun."""
+    current_epoch: Measure | None = None
+    """Passes over the data done, with fractions."""
+    loss: Measure | None = None
+    """Newest logged training loss; the store keeps NaN, JSON shows it as null."""
+    grad_norm: Measure | None = None
+    """Newest logged norm of the gradient."""
+    current_learning_rate: Measure | None = None
     """Learning rate of the newest logged step (`learning_rate` is the request's)."""
-    token_acc: float | None = None
-    memory_gib: float | None = None
+    token_acc: Measure | None = None
+    """Newest logged share of tokens predicted right, 0 to 1."""
+    memory_gib: Measure | None = None
     """Device memory as ms-swift reports it, GiB."""
-    seconds_per_step: float | None = None
-    estimated_time_remaining: float | None = None
-    """Seconds."""
-    eval_metrics: dict[str, float] = {}
-    """Values of the newest evaluation."""
-    final_loss: float | None = None
+    seconds_per_step: Measure | None = None
+    """Mean over the attempt, as ms-swift reports it."""
+    estimated_time_remaining: Measure | None = None
+    """Seconds, as ms-swift reports it, else steps left x seconds per step."""
+    eval_metrics: Measures = {}
+    """Values of the newest evaluation by ms-swift's own names."""
+    final_loss: Measure | None = None
     """The newest logged training loss, set when the job ends."""
     training_time: float | None = None
     """Seconds of the newest attempt, from spawn to exit."""
     checkpoint_path: str | None = None
     """Newest complete checkpoint."""
     best_checkpoint_path: str | None = None
+    """The checkpoint with the best evaluation, as transformers' own state names it."""
     run_dir: str | None = None
     """ms-swift's versioned folder below `output_dir`; the same after a resume or a retry."""
     export_status: ExportStatus = ExportStatus.NONE
+    """Where the newest export stands, beside the job's own status."""
     export_completed: bool = False
+    """Whether the newest export has ended well."""
     export_path: str | None = None
+    """Absolute path of the exported model."""
     export_time: datetime | None = None
     """When the newest export ended."""
     export_error: str | None = None
+    """Why the newest export failed."""
     error_code: ErrorCode | None = None
+    """Why the job failed, for a program."""
     error_message: str | None = None
+    """The line of the log that a person would look for."""
     exit_code: int | None = None
     """Exit code of the newest attempt; negative: the signal that ended it."""
     swift_argv: tuple[str, ...] = ()
     """The exact command line of the newest attempt."""
-    internal: Internal = Internal()
+    internal: SkipJsonSchema[Internal] = Internal()  # no reply shows it
 
 
-_DOCUMENT = ConfigDict(extra="ignore", strict=False, frozen=True, protected_namespaces=(), allow_inf_nan=True)
+_DOCUMENT = ConfigDict(
+    extra="ignore",
+    strict=False,
+    frozen=True,
+    protected_namespaces=(),
+    use_attribute_docstrings=True,
+    allow_inf_nan=True,  # a diverged training logs NaN, and the store keeps it
+    ser_json_inf_nan="null",
+    str_max_length=None,  # that bound is for strangers; what the daemon wrote must always be readable
+)
 
 
 class LLMTrainingJob(LLMFields, JobFields):
@@ -183,15 +213,24 @@ class MetricPoint(Wire):
     """One logged step of the training curve."""
 
     step: int
-    epoch: float | None = None
-    loss: float | None = None
-    grad_norm: float | None = None
-    learning_rate: float | None = None
-    token_acc: float | None = None
-    memory_gib: float | None = None
-    seconds_per_step: float | None = None
-    eval: dict[str, float] = {}
+    """Optimizer step."""
+    epoch: Measure | None = None
+    """Passes over the data done, with fractions."""
+    loss: Measure | None = None
+    """Training loss; in JSON null also where it was not a number."""
+    grad_norm: Measure | None = None
+    """Norm of the gradient before clipping."""
+    learning_rate: Measure | None = None
+    """Learning rate in use."""
+    token_acc: Measure | None = None
+    """Share of tokens predicted right, 0 to 1."""
+    memory_gib: Measure | None = None
+    """Device memory as ms-swift reports it, GiB."""
+    seconds_per_step: Measure | None = None
+    """Mean over the attempt, as ms-swift reports it."""
+    eval: Measures = {}
     """Values of an evaluation at this step (`eval_loss`, ...)."""
     attempt: int = 1
+    """The attempt that logged it."""
     time: datetime
     """UTC, when the daemon read it."""

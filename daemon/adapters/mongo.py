@@ -4,9 +4,10 @@ Every change of a job is one guarded update of one document, built by `documents
 Collections: `jobs` and `nodes` (with their outboxes), `events` (what was published), `metrics` (the curves, in
 buckets) and `commands` (replies to repeat, dropped by a TTL index).
 
-Guarded writes and remembered replies are answered from the journal (`j`), so that what was acknowledged outlives a
-`kill -9` of the server. The rest does not wait for it: heartbeats and wait reasons are written again, progress and
-curve are read again from the log, and an event whose publication was forgotten is published again with the same id.
+Guarded writes are answered from the journal (`j`), so that what was acknowledged outlives a `kill -9` of the server.
+The rest does not wait for it: heartbeats and wait reasons are written again, progress and curve are read again from the
+log, an event whose publication was forgotten is published again with the same id, and the reply to a command that
+changed a job stands in the job's document as well.
 Options in the URL come before the ones chosen here.
 
 A call that raises `UnavailableError` may have been carried out all the same: the answer was lost. Repeating it is
@@ -73,7 +74,6 @@ class _Connection:
     client: "AsyncIOMotorClient[Document]"
     jobs: "Collection"
     nodes: "Collection"
-    commands: "Collection"
     quick: "AsyncIOMotorDatabase[Document]"
     """The collections for writes that need not wait for the journal."""
 
@@ -305,13 +305,13 @@ class MongoStore:
 
     async def find_reply(self, message_id: str) -> bytes | None:
         with self._reaching() as db:
-            document = await db.commands.find_one({"_id": message_id})
+            document = await db.quick.commands.find_one({"_id": message_id})
         return None if document is None else cast("bytes", document["reply"])
 
     async def remember_reply(self, message_id: str, reply: bytes) -> None:
         with self._reaching() as db:
             try:
-                await db.commands.insert_one({"_id": message_id, "reply": reply, "at": datetime.now(UTC)})
+                await db.quick.commands.insert_one({"_id": message_id, "reply": reply, "at": datetime.now(UTC)})
             except DuplicateKeyError:
                 return
 
@@ -359,7 +359,6 @@ class MongoStore:
                 client=client,
                 jobs=db.get_collection("jobs", write_concern=journaled),
                 nodes=db.get_collection("nodes", write_concern=journaled),
-                commands=db.get_collection("commands", write_concern=journaled),
                 quick=db,
             )
         return self._connection

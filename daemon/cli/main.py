@@ -9,6 +9,7 @@ Exit codes: 0 done, 1 refused or failed, 2 used wrongly, 3 no broker or no answe
 
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -126,4 +127,9 @@ def _fail(message: str, code: int) -> NoReturn:
 
 def main() -> None:
     """Entry point of `swift-trainer`."""
+    logging.basicConfig(handlers=[logging.NullHandler()])  # what libraries say is said in one line of our own
     app()
+
+
+if __name__ == "__main__":
+    main()

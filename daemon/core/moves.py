@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TypedDict
 
 from daemon.core.lifecycle import ENDED, Cause, next_status
+from daemon.core.progress import Progress, progress_fields
 from schemas.enums import ErrorCode, ExportStatus, TrainingType
 from schemas.events import (
     CHECKPOINT_TYPE,
@@ -142,24 +143,26 @@ def claimed(
     argv: tuple[str, ...],
     log_size: int,
     metrics_size: int,
+    resume_step: int = 0,
 ) -> TrainingJob:
-    """Lease devices to a job and begin its next attempt."""
+    """Lease devices to a job and begin its next attempt, at `resume_step` where it goes on from a checkpoint.
+
+    What the last attempt reached is forgotten: a step behind the checkpoint is trained, and told of, again.
+    """
     resumed = job.internal.resume_from
     attempt = job.attempt + 1
-    fresh: dict[str, object] = (
-        {} if resumed else {"progress": 0.0, "current_step": 0, "total_steps": None, "loss": None}
-    )
+    begin = Progress(step=resume_step, total_steps=job.total_steps if resumed else None)
     ready = with_internal(
-        job,
+        job.model_copy(update=progress_fields(begin)),
         log_offset=log_size,
         attempt_offset=log_size,
         metrics_offset=metrics_size,
-        checkpoint_step=job.internal.checkpoint_step if resumed else 0,
+        checkpoint_step=resume_step,
         not_before=None,
     )
     named = ",".join(map(str, devices))
     return move(
-        ready.model_copy(update=fresh),
+        ready,
         Cause.CLAIM,
         at=at,
         by=by,

@@ -32,6 +32,25 @@ class Progress:
     remaining_s: float | None = None
 
 
+def progress_fields(now: Progress) -> dict[str, object]:
+    """The progress as fields of the job's document."""
+    return {
+        "progress": max(now.percent, percent_of(now.step, now.total_steps)),
+        "phase": now.phase,
+        "current_step": now.step,
+        "total_steps": now.total_steps,
+        "current_epoch": now.epoch,
+        "loss": now.loss,
+        "grad_norm": now.grad_norm,
+        "current_learning_rate": now.learning_rate,
+        "token_acc": now.token_acc,
+        "memory_gib": now.memory_gib,
+        "seconds_per_step": now.seconds_per_step,
+        "estimated_time_remaining": now.remaining_s,
+        "eval_metrics": dict(now.eval),
+    }
+
+
 def percent_of(step: int, total_steps: int | None) -> float:
     """100 x step / total steps, within 0 to 100; 0 while the total is not known."""
     if not total_steps or total_steps < 0:

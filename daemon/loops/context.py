@@ -25,6 +25,8 @@ class Signals:
     """The hints between the lanes of one daemon."""
 
     scheduling: Hint = field(default_factory=Hint)
+    devices: Hint = field(default_factory=Hint)
+    """Leases of this node changed."""
     outbox: Hints[tuple[Subject, str]] = field(default_factory=Hints[tuple[Subject, str]])
     jobs: dict[str, Hint] = field(default_factory=dict[str, Hint])
     """One per job that is supervised here."""

@@ -6,7 +6,7 @@ from daemon import __version__
 from daemon.core.nodes import node_moved
 from daemon.logs import get_log
 from daemon.loops.context import Context, persistently
-from daemon.ports import Subject, ToolchainError, UnavailableError
+from daemon.ports import Subject, UnavailableError
 from schemas.enums import NodeState
 from schemas.nodes import NodeRecord
 
@@ -26,12 +26,10 @@ async def heartbeat(ctx: Context, started_at: datetime) -> None:
 
 
 async def beat(ctx: Context, started_at: datetime) -> None:
-    """Write the node's present state once."""
+    """Write the node's present state once. The version of ms-swift is in it as soon as it is known."""
     versions = {"swift-trainer": __version__}
-    try:
-        versions["ms-swift"] = (await ctx.toolchain.installed()).version
-    except ToolchainError as error:
-        log.warning("swift_missing", str(error))
+    if ctx.toolchain.known is not None:
+        versions["ms-swift"] = ctx.toolchain.known.version
     node = NodeRecord(
         node_id=ctx.node_id,
         state=NodeState.ONLINE,

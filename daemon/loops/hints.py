@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
+from daemon.ports import Clock
+
 K = TypeVar("K", bound=Hashable)
 
 
@@ -19,15 +21,11 @@ class Hint:
         """Wake it, now or at its next wait."""
         self._event.set()
 
-    async def wait(self, timeout_s: float) -> bool:
+    async def wait(self, clock: Clock, timeout_s: float) -> bool:
         """Wait for a hint, at most so long; whether one came."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._event.wait()
-        except TimeoutError:
-            return False
+        came = await clock.wait(self._event, timeout_s)
         self._event.clear()
-        return True
+        return came
 
 
 class Hints(Generic[K]):
@@ -38,11 +36,12 @@ class Hints(Generic[K]):
         self._hint = Hint()
 
     def give(self, key: K) -> None:
+        """Have this key looked at."""
         self._keys[key] = None
         self._hint.give()
 
-    async def take(self, timeout_s: float) -> list[K]:
+    async def take(self, clock: Clock, timeout_s: float) -> list[K]:
         """The keys given since the last call, oldest first; empty after `timeout_s`."""
-        await self._hint.wait(timeout_s)
+        await self._hint.wait(clock, timeout_s)
         keys, self._keys = list(self._keys), {}
         return keys

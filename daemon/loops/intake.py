@@ -4,14 +4,16 @@ Commands about one job are carried out in the order in which they came; others s
 only one that acknowledges.
 
 A command that can't be understood goes to the dead-letter queue with the reason. While the store is away, a command
-that asks for a reply is told `unavailable` after a while; one that does not is tried until it succeeds, because nobody
-would ever know that it was lost.
+that asks for a reply is told `unavailable` after a while, also behind another one; one that does not is tried until it
+succeeds, because nobody would ever know that it was lost.
 """
 
 import asyncio
+import contextlib
 import json
 import zlib
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -21,14 +23,15 @@ from daemon.loops.context import Context
 from daemon.loops.handling.common import RefusedError, RepliedError, Sender
 from daemon.loops.handling.table import HANDLERS
 from daemon.ports import Delivery, UnavailableError
-from schemas.commands import COMMANDS, MAX_BODY_BYTES
+from schemas.commands import COMMANDS, MAX_BODY_BYTES, QUERIES
 from schemas.enums import ReplyErrorCode
 from schemas.replies import Reply, ReplyError, faults_of
 
 log = get_log("intake")
 
 LANES = 16
-LANE_DEPTH = 64
+"""Lanes have no bound of their own, so that a slow one never holds up the others: the bus hands out no more commands
+than its prefetch."""
 PATIENCE_S = 10.0
 """How long a command that wants a reply waits for the store."""
 MOST_REMEMBERED = 256 * 1024
@@ -45,6 +48,24 @@ class Understood:
     lane_key: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ordered:
+    """A command in its lane."""
+
+    delivery: Delivery
+    understood: Understood
+    since_s: float
+
+
+@dataclass(slots=True)
+class _Lane:
+    """Commands that are carried out one after the other."""
+
+    waiting: deque[_Ordered] = field(default_factory=deque[_Ordered])
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    closed: bool = False
+
+
 class DeadError(Exception):
     """A command that can't be understood: it goes to the dead-letter queue."""
 
@@ -55,7 +76,7 @@ class DeadError(Exception):
 
 async def intake(ctx: Context) -> None:
     """Carry out commands until the bus stops consuming."""
-    lanes = [asyncio.Queue[tuple[Delivery, Understood] | None](LANE_DEPTH) for _ in range(LANES)]
+    lanes = [_Lane() for _ in range(LANES)]
     async with asyncio.TaskGroup() as group:
         for number, lane in enumerate(lanes):
             group.create_task(_work(ctx, lane), name=f"intake lane {number}")
@@ -65,9 +86,12 @@ async def intake(ctx: Context) -> None:
             except DeadError as dead:
                 await _bury(ctx, delivery, dead.error)
                 continue
-            await lanes[zlib.crc32(understood.lane_key.encode()) % LANES].put((delivery, understood))
+            lane = lanes[zlib.crc32(understood.lane_key.encode()) % LANES]
+            lane.waiting.append(_Ordered(delivery, understood, ctx.clock.monotonic()))
+            lane.wake.set()
         for lane in lanes:
-            await lane.put(None)
+            lane.closed = True
+            lane.wake.set()
 
 
 def understand(delivery: Delivery) -> Understood:
@@ -116,25 +140,34 @@ def _dead(code: ReplyErrorCode, message: str) -> DeadError:
     return DeadError(ReplyError(code=code, message=message))
 
 
-async def _work(ctx: Context, lane: "asyncio.Queue[tuple[Delivery, Understood] | None]") -> None:
-    while (entry := await lane.get()) is not None:
-        await _carry_out(ctx, *entry)
+async def _work(ctx: Context, lane: _Lane) -> None:
+    while lane.waiting or not lane.closed:
+        if lane.waiting:
+            await _carry_out(ctx, lane.waiting.popleft(), lane.waiting)
+        else:
+            lane.wake.clear()
+            await lane.wake.wait()
 
 
-async def _carry_out(ctx: Context, delivery: Delivery, understood: Understood) -> None:
+async def _carry_out(ctx: Context, ordered: _Ordered, behind: deque[_Ordered]) -> None:
     """Carry out one command: effect stored, reply sent, then acknowledged."""
-    began = ctx.clock.monotonic()
+    delivery, understood = ordered.delivery, ordered.understood
+    query = understood.command in QUERIES
     wait_s = 0.2
     while True:
         try:
             reply = await _reply_to(ctx, delivery, understood)
+            if not query:
+                await _remember(ctx, delivery, reply)
             break
         except UnavailableError as error:
-            waited_s = ctx.clock.monotonic() - began
-            if delivery.reply_to is not None and waited_s >= PATIENCE_S:
-                reply = _refusal(understood.command, ReplyErrorCode.UNAVAILABLE, str(error))
-                break
             log.warning("command_waits", str(error), command=understood.command)
+            for late in [other for other in behind if _is_late(ctx, other)]:
+                behind.remove(late)
+                await _answer(ctx, late, _unavailable(late, error))
+            if _is_late(ctx, ordered):
+                reply = _unavailable(ordered, error)
+                break
         except DeadError as dead:
             await _bury(ctx, delivery, dead.error)
             return
@@ -145,18 +178,31 @@ async def _carry_out(ctx: Context, delivery: Delivery, understood: Understood) -
             break
         await ctx.clock.sleep(wait_s)
         wait_s = min(5.0, wait_s * 2)
-    try:
-        await ctx.bus.reply(delivery, _encode(reply))
-        await ctx.bus.ack(delivery)
-    except UnavailableError as outage:  # not acknowledged: the broker sends it again, and the effect stays one
-        log.warning("reply_waits", str(outage), command=understood.command)
+    await _answer(ctx, ordered, reply)
+    if query:  # it changed nothing, so its answer need not wait for that
+        with contextlib.suppress(UnavailableError):
+            await _remember(ctx, delivery, reply)
     code = reply.error.code if reply.error else "ok"
     log.debug("command_done", code, command=understood.command, lane_key=understood.lane_key)
 
 
+def _is_late(ctx: Context, ordered: _Ordered) -> bool:
+    """Whether somebody has waited for this reply for so long that it is told that it has to come again."""
+    return ordered.delivery.reply_to is not None and ctx.clock.monotonic() - ordered.since_s >= PATIENCE_S
+
+
+async def _answer(ctx: Context, ordered: _Ordered, reply: Reply) -> None:
+    """Reply, then acknowledge."""
+    try:
+        await ctx.bus.reply(ordered.delivery, _encode(reply))
+        await ctx.bus.ack(ordered.delivery)
+    except UnavailableError as outage:  # not acknowledged: the broker sends it again, and the effect stays one
+        log.warning("reply_waits", str(outage), command=ordered.understood.command)
+
+
 async def _reply_to(ctx: Context, delivery: Delivery, understood: Understood) -> Reply:
     """The reply: the remembered one of this `message_id`, or that of carrying it out now."""
-    message_id = delivery.message_id[:MOST_KEY] if delivery.message_id else None
+    message_id = _key_of(delivery)
     if message_id is not None:
         remembered = await ctx.store.find_reply(message_id)
         if remembered is not None:
@@ -173,16 +219,30 @@ async def _reply_to(ctx: Context, delivery: Delivery, understood: Understood) ->
         if refused.code is ReplyErrorCode.INVALID_REQUEST:
             raise DeadError(error) from None
         reply = Reply(ok=False, command=understood.command, error=error)
-    if message_id is not None and not _passing(reply):
-        encoded = _encode(reply)
-        if len(encoded) <= MOST_REMEMBERED:
-            await ctx.store.remember_reply(message_id, encoded)
     return reply
+
+
+async def _remember(ctx: Context, delivery: Delivery, reply: Reply) -> None:
+    """Keep a reply for this `message_id`; the first one stays."""
+    message_id = _key_of(delivery)
+    if message_id is None or _passing(reply):
+        return
+    encoded = _encode(reply)
+    if len(encoded) <= MOST_REMEMBERED:
+        await ctx.store.remember_reply(message_id, encoded)
+
+
+def _key_of(delivery: Delivery) -> str | None:
+    return delivery.message_id[:MOST_KEY] if delivery.message_id else None
 
 
 def _passing(reply: Reply) -> bool:
     """Whether a refusal may be another one at the next try, so that it must not be remembered."""
     return reply.error is not None and reply.error.code in {ReplyErrorCode.UNAVAILABLE, ReplyErrorCode.INTERNAL}
+
+
+def _unavailable(ordered: _Ordered, outage: UnavailableError) -> Reply:
+    return _refusal(ordered.understood.command, ReplyErrorCode.UNAVAILABLE, str(outage))
 
 
 def _refusal(command: str, code: ReplyErrorCode, message: str) -> Reply:

@@ -23,7 +23,7 @@ async def outbox(ctx: Context) -> None:
     pending: dict[tuple[Subject, str], None] = {}
     wait_s = FIRST_WAIT_S
     while True:
-        hinted = await ctx.signals.outbox.take(0.0 if pending else ctx.settings.poll_seconds)
+        hinted = await ctx.signals.outbox.take(ctx.clock, 0.0 if pending else ctx.settings.poll_seconds)
         pending.update(dict.fromkeys(hinted))
         try:
             if not hinted and not pending:

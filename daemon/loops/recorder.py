@@ -50,7 +50,7 @@ class Recorder:
     async def wait_room(self) -> None:
         """Wait while too many points are unwritten."""
         while len(self._points) >= MOST_POINTS:
-            await self._room.wait(INTERVAL_S)
+            await self._room.wait(self._ctx.clock, INTERVAL_S)
 
     def close(self) -> None:
         """Nothing more will come: `run` writes what waits and returns."""
@@ -68,7 +68,7 @@ class Recorder:
             elif self._closing and not self._steps:
                 return
             else:
-                await self._wake.wait(due_in_s if waiting else IDLE_WAIT_S)
+                await self._wake.wait(self._ctx.clock, due_in_s if waiting else IDLE_WAIT_S)
 
     async def _flush(self) -> None:
         self._written_at = self._ctx.clock.monotonic()

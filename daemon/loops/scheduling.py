@@ -5,25 +5,22 @@ the same documents and applies only the starts of its own node; a start that som
 """
 
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 
 from daemon.core.moves import claimed, export_moved, failed_before_start, with_internal
-from daemon.core.scheduler import NodeView, Plan, Start, WorkKind, plan
+from daemon.core.scheduler import Plan, Start, WorkKind
 from daemon.logs import get_log
-from daemon.loops.context import Context, change_job
+from daemon.loops.context import Context, Step, change_job, persistently
+from daemon.loops.fleet import plan_now
 from daemon.ports import ToolchainError, UnavailableError
-from daemon.swift.argv import export_argv, export_output, sft_argv
+from daemon.swift.argv import datasets_of, export_argv, export_output, sft_argv
+from daemon.swift.checkpoints import step_of
 from daemon.swift.installed import Installed
 from daemon.swift.options import check_extra_args
-from schemas.enums import ErrorCode, ExportStatus, NodeState, TrainingStatus
+from schemas.enums import ErrorCode, ExportStatus, TrainingStatus
 from schemas.jobs import TrainingJob
-from schemas.nodes import NodeRecord
 
 log = get_log("scheduling")
-
-MOST_WAITING = 1000
-"""Queued work that one round looks at; what is behind it waits for the next."""
 
 Begin = Callable[[str, WorkKind], None]
 
@@ -35,7 +32,7 @@ async def scheduling(ctx: Context, begin: Begin) -> None:
             await schedule_once(ctx, begin)
         except UnavailableError as error:
             log.warning("scheduling_waits", str(error))
-        await ctx.signals.scheduling.wait(ctx.settings.poll_seconds)
+        await ctx.signals.scheduling.wait(ctx.clock, ctx.settings.poll_seconds)
 
 
 async def schedule_once(ctx: Context, begin: Begin) -> Plan:
@@ -54,26 +51,6 @@ async def schedule_once(ctx: Context, begin: Begin) -> Plan:
     return decided
 
 
-async def plan_now(ctx: Context) -> Plan:
-    """What would start now, and why the rest waits, by the documents and this node's newest reading."""
-    waiting = await ctx.store.waiting(MOST_WAITING)
-    if not waiting:
-        return Plan(starts=(), waits=())
-    nodes = [_view(ctx, node) for node in await ctx.store.nodes()]
-    return plan(waiting, nodes, await ctx.store.held(), ctx.clock.now())
-
-
-def state_of(ctx: Context, node: NodeRecord) -> NodeState:
-    """A node's state, offline where its heartbeat is older than a lease."""
-    silent = ctx.clock.now() - node.last_heartbeat > timedelta(seconds=ctx.settings.lease_seconds)
-    return NodeState.OFFLINE if silent and node.node_id != ctx.node_id else node.state
-
-
-def _view(ctx: Context, node: NodeRecord) -> NodeView:
-    devices = ctx.board.current() if node.node_id == ctx.node_id else node.devices
-    return NodeView(node_id=node.node_id, state=state_of(ctx, node), devices=devices)
-
-
 async def _apply(ctx: Context, start: Start) -> bool:
     """Claim the work for its devices. False: it is no longer there to claim, or can never start."""
     job_id = start.work.job_id
@@ -87,8 +64,9 @@ async def _apply(ctx: Context, start: Start) -> bool:
         await change_job(ctx, job_id, lambda now: _unstartable(ctx, now, start.work.kind, problem))
         return False
     if start.work.kind is WorkKind.EXPORT:
-        changed = await change_job(ctx, job_id, lambda now: _claim_export(ctx, now, start, installed))
-        return changed is not None and changed.export_status is ExportStatus.RUNNING
+        changed = await _claim(ctx, job_id, lambda now: _claim_export(ctx, now, start, installed))
+        running = changed is not None and changed.export_status is ExportStatus.RUNNING
+        return running and changed.internal.export_node_id == ctx.node_id
     faults = check_extra_args(job, installed, allow_external_plugins=ctx.settings.allow_external_plugins)
     if faults:
         text = "; ".join(f"extra_args.{name}: {message}" for name, message in faults)
@@ -102,9 +80,16 @@ async def _apply(ctx: Context, start: Start) -> bool:
     def claim(now: TrainingJob) -> TrainingJob | None:
         if now.status is not TrainingStatus.QUEUED:
             return None
+        resume_from = now.internal.resume_from
         argv = (
             *ctx.toolchain.command,
-            *sft_argv(now, installed, run_dir=now.run_dir or now.output_dir, resume_from=now.internal.resume_from),
+            *sft_argv(
+                now,
+                installed,
+                run_dir=now.run_dir or now.output_dir,
+                resume_from=resume_from,
+                use_cpu=not ctx.devices.uses_cuda,
+            ),
         )
         return claimed(
             with_internal(now, master_port=port),
@@ -115,13 +100,20 @@ async def _apply(ctx: Context, start: Start) -> bool:
             argv=argv,
             log_size=log_size,
             metrics_size=metrics_size,
+            resume_step=(step_of(Path(resume_from)) or 0) if resume_from else 0,
         )
 
-    changed = await change_job(ctx, job_id, claim)
+    changed = await _claim(ctx, job_id, claim)
     won = changed is not None and changed.status is TrainingStatus.STARTING and changed.node_id == ctx.node_id
     if won:
+        ctx.signals.devices.give()
         log.info("job_claimed", "devices leased", job_id=job_id, devices=list(start.devices))
     return won
+
+
+async def _claim(ctx: Context, job_id: str, step: Step) -> TrainingJob | None:
+    """Write a claim, however long the store is away: one whose answer was lost is made, and has to be carried on."""
+    return await persistently(ctx, "a claim", lambda: change_job(ctx, job_id, step), job_id=job_id)
 
 
 def _claim_export(ctx: Context, job: TrainingJob, start: Start, installed: Installed) -> TrainingJob | None:
@@ -136,6 +128,7 @@ def _claim_export(ctx: Context, job: TrainingJob, start: Start, installed: Insta
         quant_bits=order.quant_bits,
         output_dir=export_output(order.checkpoint, order.merge_lora, order.quant_method, order.quant_bits),
         installed=installed,
+        datasets=datasets_of(job),
     )
     return export_moved(
         job,

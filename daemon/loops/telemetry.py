@@ -1,16 +1,11 @@
-"""Telemetry: reads the devices at an interval, keeps the newest reading, publishes what changed.
+"""Telemetry: reads the devices at an interval and when a lease changed, and publishes what differs."""
 
-Also notices free devices early: after a reading that frees one, the scheduler looks.
-"""
-
-from daemon.core.devices import mark_foreign
 from daemon.core.moves import source_of
 from daemon.core.scheduler import Held
 from daemon.logs import get_log
 from daemon.loops.context import Context
-from daemon.loops.handling.overview import devices_of
+from daemon.loops.fleet import devices_of, read_devices
 from daemon.ports import UnavailableError
-from schemas.enums import DeviceState
 from schemas.events import GPU_TYPE, CloudEvent, Device
 from schemas.nodes import NodeRecord
 
@@ -33,22 +28,7 @@ async def telemetry(ctx: Context) -> None:
         if node is not None:
             number += 1
             tell(ctx, node, held, told, number)
-        await ctx.clock.sleep(ctx.settings.gpu_interval_seconds)
-
-
-async def read_devices(ctx: Context) -> None:
-    """Put a new reading on the board."""
-    before = {device.index for device in ctx.board.current() if device.state is DeviceState.FREE}
-    devices = await ctx.devices.read()
-    try:
-        held = await ctx.store.held()
-    except UnavailableError:
-        held = []
-    ours = {index for item in held if item.node_id == ctx.node_id for index in item.devices}
-    ctx.board.devices = mark_foreign(devices, frozenset(ours), ctx.settings.gpu_foreign_mib)
-    after = {device.index for device in ctx.board.current() if device.state is DeviceState.FREE}
-    if after - before:
-        ctx.signals.scheduling.give()
+        await ctx.signals.devices.wait(ctx.clock, ctx.settings.gpu_interval_seconds)
 
 
 def tell(ctx: Context, node: NodeRecord, held: list[Held], told: dict[int, Device], number: int) -> None:

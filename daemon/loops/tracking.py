@@ -12,17 +12,19 @@ from typing import assert_never
 
 from daemon.core.lifecycle import Cause
 from daemon.core.moves import about, checkpoint_seen, move, source_of
-from daemon.core.progress import Progress, logged
+from daemon.core.progress import Progress, logged, progress_fields
 from daemon.loops.context import Context
 from daemon.loops.curve import FullMetrics
 from daemon.loops.recorder import Recorder
 from daemon.swift.checkpoints import best_of, complete, step_of
 from daemon.swift.failures import Evidence
-from daemon.swift.lines import Line
+from daemon.swift.lines import Line, LineSplitter
 from daemon.swift.records import CheckpointSaving, LogParser, Metrics, PhaseSeen, RunDirSeen, TrainingBegan
 from schemas.enums import Phase, TrainingStatus
 from schemas.events import PROGRESS_TYPE, CloudEvent, ProgressData
 from schemas.jobs import MetricPoint, TrainingJob
+
+RECALLED_BYTES = 256 * 1024
 
 
 class Tracker:
@@ -46,13 +48,32 @@ class Tracker:
             total_steps=job.total_steps,
             percent=job.progress,
             epoch=job.current_epoch,
+            loss=job.loss,
+            grad_norm=job.grad_norm,
+            learning_rate=job.current_learning_rate,
+            token_acc=job.token_acc,
             eval=job.eval_metrics,
+            memory_gib=job.memory_gib,
+            seconds_per_step=job.seconds_per_step,
+            remaining_s=job.estimated_time_remaining,
         )
 
     @property
     def expects_checkpoint(self) -> bool:
         """Whether ms-swift said that it saves one that is not complete yet."""
         return bool(self._expected)
+
+    def begin(self) -> None:
+        """Tell where the attempt is before it has written anything, or where an earlier daemon left it."""
+        self._tell({})
+
+    async def recall(self, path: Path) -> None:
+        """Take the evidence of what an earlier daemon has read of this attempt's log."""
+        end = self._job.internal.log_offset
+        begin = max(self._job.internal.attempt_offset, end - RECALLED_BYTES)
+        if begin < end:
+            for line in LineSplitter(begin).feed(await self._ctx.files.read(path, begin, end - begin)):
+                self.evidence.feed(line.text)
 
     async def handle(self, lines: list[Line]) -> None:
         """Take the next lines of the log."""
@@ -135,7 +156,7 @@ class Tracker:
         self._tell(record.values if record.kind == "train" else {})
 
     def _point(self, record: Metrics, step: int) -> MetricPoint:
-        values = record.values if record.kind == "train" else {}
+        values: Mapping[str, float] = record.values if record.kind == "train" else {}
         evals = {key: value for key, value in record.values.items() if key.startswith("eval_")}
         return MetricPoint(
             step=step,
@@ -153,23 +174,7 @@ class Tracker:
 
     def _fields(self) -> dict[str, object]:
         """The progress as fields of the document."""
-        now = self.progress
-        return {
-            "progress": now.percent,
-            "phase": now.phase,
-            "current_step": now.step,
-            "total_steps": now.total_steps,
-            "current_epoch": now.epoch,
-            "loss": now.loss,
-            "grad_norm": now.grad_norm,
-            "current_learning_rate": now.learning_rate,
-            "token_acc": now.token_acc,
-            "memory_gib": now.memory_gib,
-            "seconds_per_step": now.seconds_per_step,
-            "estimated_time_remaining": now.remaining_s,
-            "eval_metrics": dict(now.eval),
-            "internal.metrics_offset": self._full.offset,
-        }
+        return {**progress_fields(self.progress), "internal.metrics_offset": self._full.offset}
 
     def _tell(self, given: Mapping[str, float]) -> None:
         """Publish where the attempt is; the metric values only where this step logged them."""

@@ -15,6 +15,7 @@ from daemon.core.outcome import Ending, Verdict, Why, judge
 from daemon.core.retry import RetryDecision, decide
 from daemon.logs import get_log
 from daemon.loops.context import Context, change_job, persistently
+from daemon.loops.fleet import memory_left_mib
 from daemon.loops.following import Deadline, follow, read_job, spec_of, wait_gone
 from daemon.loops.hints import Hint
 from daemon.loops.reading import LogReader
@@ -22,6 +23,7 @@ from daemon.loops.recorder import Recorder
 from daemon.loops.resuming import last_resumable
 from daemon.loops.tracking import Tracker
 from daemon.ports import Run, RunEnd, SpawnError
+from daemon.swift.argv import MERGEABLE
 from daemon.swift.failures import classify
 from schemas.enums import ErrorCode, TrainingStatus
 from schemas.jobs import ExportOrder, TrainingJob
@@ -53,6 +55,8 @@ async def supervise_training(ctx: Context, job: TrainingJob) -> None:
     tracker = Tracker(ctx, job, recorder)
     recorder.progress({"process_id": run.pid})
     path = Path(job.log_file_path or ctx.settings.log_path(job.training_type, job.id))
+    tracker.begin()
+    await tracker.recall(path)
     reader = LogReader(ctx, job, path, job.internal.log_offset, tracker.handle)
     watch = _Watch(ctx, job, run, tracker)
     async with asyncio.TaskGroup() as group:
@@ -63,11 +67,10 @@ async def supervise_training(ctx: Context, job: TrainingJob) -> None:
         recorder.close()
         await writing
     latest = await read_job(ctx, job.id)
-    if latest is None or latest.attempt != job.attempt:
-        return
-    failure = classify(tracker.evidence, end.exit_code)
-    verdict = judge(_ending(latest, end, watch.timed_out_s), failure.code, failure.message, end.note)
-    await _conclude(ctx, latest, verdict, end)
+    if latest is not None and latest.attempt == job.attempt:
+        failure = classify(tracker.evidence, end.exit_code)
+        verdict = judge(_ending(latest, end, watch.timed_out_s), failure.code, failure.message, end.note)
+        await _conclude(ctx, latest, verdict, end)
     await ctx.runs.forget(run.run_id)
 
 
@@ -113,10 +116,11 @@ class _Watch:
                 self.timed_out_s = self._job.timeout_seconds
                 log.warning("run_timed_out", "timeout_seconds has passed", job_id=self._job.id)
                 await self._run.stop(grace_s=self._ctx.settings.stop_grace_seconds, save=False)
-            await self._hint.wait(self._deadline.wait_s(self._ctx.settings.poll_seconds) or 0.05)
+            await self._hint.wait(self._ctx.clock, self._deadline.wait_s(self._ctx.settings.poll_seconds) or 0.05)
 
     async def checkpoints(self) -> None:
-        """Look for a checkpoint on disk while ms-swift is writing one."""
+        """Look for a checkpoint on disk: at first, for what was saved while no daemon ran, and while one is written."""
+        await self._tracker.look_for_checkpoints()
         while True:
             await self._ctx.clock.sleep(CHECKPOINT_POLL_S)
             if self._tracker.expects_checkpoint:
@@ -137,20 +141,28 @@ def _ending(job: TrainingJob, end: RunEnd, timed_out_s: float | None) -> Ending:
 async def _conclude(ctx: Context, job: TrainingJob, verdict: Verdict, end: RunEnd) -> None:
     """Write the end of an attempt: one write, whatever somebody asked meanwhile."""
     resume_from = await last_resumable(ctx, job)
+    left_mib = await memory_left_mib(ctx, job.devices)
     changed = await persistently(
         ctx,
         "the end of the job",
-        lambda: change_job(ctx, job.id, lambda now: _ended(ctx, now, job.attempt, verdict, end, resume_from)),
+        lambda: change_job(ctx, job.id, lambda now: _ended(ctx, now, job.attempt, verdict, end, resume_from, left_mib)),
         job_id=job.id,
     )
     ctx.signals.scheduling.give()
+    ctx.signals.devices.give()
     if changed is not None:
         fields = {"why": verdict.why, "status": changed.status, "exit_code": end.exit_code}
         log.info("job_ended", verdict.error_message or verdict.why, job_id=job.id, **fields)
 
 
 def _ended(
-    ctx: Context, job: TrainingJob, attempt: int, verdict: Verdict, end: RunEnd, resume_from: str | None
+    ctx: Context,
+    job: TrainingJob,
+    attempt: int,
+    verdict: Verdict,
+    end: RunEnd,
+    resume_from: str | None,
+    left_mib: float | None,
 ) -> TrainingJob | None:
     if job.status not in HOLDS_DEVICES or job.attempt != attempt:
         return None
@@ -160,9 +172,8 @@ def _ended(
     done = done.model_copy(update={"estimated_time_remaining": None})
     if job.status is TrainingStatus.STOPPING:
         reached = f" at step {job.current_step}" if job.current_step else ""
-        memory = 0.0 if ctx.devices.uses_cuda else None
         reason = f"stopped{reached}; no process of it is left"
-        return move(done, Cause.GONE, at=now, by=by, reason=reason, processes_left=0, memory_left_mib=memory)
+        return move(done, Cause.GONE, at=now, by=by, reason=reason, processes_left=0, memory_left_mib=left_mib)
     if verdict.why is Why.REACHED_LAST_STEP and job.status is TrainingStatus.RUNNING:
         finished = move(done, Cause.FINISH, at=now, by=by, reason="reached its last step", progress=100.0)
         return _with_auto_export(ctx, finished)
@@ -176,7 +187,7 @@ def _ended(
 
 def _with_auto_export(ctx: Context, job: TrainingJob) -> TrainingJob:
     """Queue the merge of a LoRA run's last checkpoint."""
-    if not job.auto_export or job.train_type == "full" or job.checkpoint_path is None:
+    if not job.auto_export or job.train_type not in MERGEABLE or job.checkpoint_path is None:
         return job
     order = ExportOrder(checkpoint=job.checkpoint_path, merge_lora=True, requested_at=ctx.clock.now())
     return export_ordered(job, order, at=ctx.clock.now(), by=ctx.node_id)

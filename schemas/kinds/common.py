@@ -5,9 +5,20 @@ adds its own fields and defaults in a file beside this one.
 """
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+)
+from pydantic_core import CoreSchema, core_schema
 
 from schemas.base import Request, Text, Word
 
@@ -16,22 +27,24 @@ MAX_LABELS = 32
 MAX_EXTRA_ARGS = 100
 
 _OPTION_NAME = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
-_LABEL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")
+LABEL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")
 _SECRET_NAME = re.compile(
-    r"(^|_)(token|secret|password|passwd|api_key|apikey|access_key|credential)s?(_|$)", re.IGNORECASE
+    r"(^|_)(token|(secret|password|passwd|api_key|apikey|access_key|credential)s?)(_|$)", re.IGNORECASE
 )
+"""`token`, but not `tokens`: those are counted (`max_new_tokens`) or added (`new_special_tokens`)."""
 
 ENV_ALLOWED = re.compile(
-    r"^(NCCL_[A-Z0-9_]+|GLOO_[A-Z0-9_]+|OMP_NUM_THREADS|MKL_NUM_THREADS|TOKENIZERS_PARALLELISM"
-    r"|PYTORCH_CUDA_ALLOC_CONF|PYTORCH_ALLOC_CONF|CUDA_LAUNCH_BLOCKING|CUDA_DEVICE_MAX_CONNECTIONS|TORCH_NCCL_[A-Z0-9_]+"
-    r"|TORCH_DISTRIBUTED_DEBUG|HF_ENDPOINT|HF_HOME|HF_HUB_OFFLINE|HF_HUB_CACHE|HF_DATASETS_CACHE|HF_DATASETS_OFFLINE"
+    r"^((TORCH_)?NCCL_(?![A-Z0-9_]*(PLUGIN|FILE|PATH))[A-Z0-9_]+|GLOO_[A-Z0-9_]+|OMP_NUM_THREADS|MKL_NUM_THREADS|TOKENIZERS_PARALLELISM"
+    r"|PYTORCH_CUDA_ALLOC_CONF|PYTORCH_ALLOC_CONF|CUDA_LAUNCH_BLOCKING|CUDA_DEVICE_MAX_CONNECTIONS"
+    r"|TORCH_DISTRIBUTED_DEBUG|HF_HOME|HF_HUB_OFFLINE|HF_HUB_CACHE|HF_DATASETS_CACHE|HF_DATASETS_OFFLINE"
     r"|TRANSFORMERS_OFFLINE|MODELSCOPE_CACHE|USE_HF|USE_MODELSCOPE_HUB"
     r"|WANDB_PROJECT|WANDB_MODE|WANDB_NAME|WANDB_DIR|SWANLAB_PROJECT|SWANLAB_MODE"
     r"|MAX_PIXELS|MIN_PIXELS|IMAGE_FACTOR|IMAGE_MAX_TOKEN_NUM|VIDEO_[A-Z0-9_]+|FPS|FPS_MAX_FRAMES|FPS_MIN_FRAMES|NFRAMES"
     r"|SIZE_FACTOR|MAX_NUM|INPUT_SIZE|LOG_LEVEL|SWIFT_DEBUG)$"
 )
-"""Environment names a request may set: settings of NCCL, torch, the hubs and the vision processors. None loads code,
-chooses devices or changes where programs are found; secrets come from the daemon's own environment."""
+"""Environment names a request may set: settings of NCCL, torch, the hubs and the vision processors. None loads code (as
+NCCL's plug-ins would), names a file to write, chooses devices, changes where programs are found, or says where an
+operator's tokens are sent (`HF_ENDPOINT`); secrets come from the daemon's own environment."""
 
 
 def is_secret_name(name: str) -> bool:
@@ -50,16 +63,44 @@ def _steps_or_ratio(value: float) -> float:
     return value
 
 
-Number = Annotated[float, AfterValidator(_whole_as_int)]
+def _no_whole_number(value: object) -> object:
+    """A whole number that BSON can't hold must not slip through as a rounded float."""
+    if isinstance(value, int):
+        raise ValueError("must fit into 64 bits")  # noqa: TRY004  # pydantic makes a fault of a ValueError alone
+    return value
+
+
+def _one_fault(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    """Say in one sentence what a union takes, and not once for every member of it."""
+    try:
+        return handler(value)
+    except ValidationError:
+        raise ValueError(
+            "must be text without NUL, true, false, a finite number (whole ones of at most 64 bits), or a list of these"
+        ) from None
+
+
+class _AsSent:
+    """Marks a number that reads as it was sent: 50 stays 50, in documents, command lines and JSON; 0.5 stays 0.5.
+
+    Without it a float's serializer would write 50.0. Stands behind the bounds, so that JSON Schemas show those.
+    """
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        as_it_is = core_schema.plain_serializer_function_ser_schema(lambda value: value, when_used="json")
+        return core_schema.no_info_after_validator_function(_whole_as_int, handler(source), serialization=as_it_is)
+
+
+AS_SENT = _AsSent()
 PositiveInt = Annotated[int, Field(ge=1, le=2**31 - 1)]
-PositiveFloat = Annotated[Number, Field(gt=0)]
-StepsOrRatio = Annotated[Number, Field(gt=0, le=2**31 - 1), AfterValidator(_steps_or_ratio)]
+PositiveFloat = Annotated[float, Field(gt=0), AS_SENT]
+StepsOrRatio = Annotated[float, Field(gt=0, le=2**31 - 1), AfterValidator(_steps_or_ratio), AS_SENT]
 """Whole steps (>= 1), or a ratio of all steps (between 0 and 1), as transformers reads it."""
 
 StoredInt = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 """What BSON can hold."""
-Scalar = bool | StoredInt | float | Text
-ExtraValue = Scalar | list[Scalar]
+Scalar = bool | StoredInt | Annotated[float, BeforeValidator(_no_whole_number)] | Text
+ExtraValue = Annotated[Scalar | list[Scalar], WrapValidator(_one_fault)]
 
 
 class TrainingFields(Request):
@@ -69,7 +110,7 @@ class TrainingFields(Request):
     """A local folder, or a model id of the hub that ms-swift uses (`--model`)."""
     output_dir: Word
     """Folder for ms-swift's versioned run folder; a relative one resolves below the daemon's work folder."""
-    gpu_id: Annotated[str, Field(pattern=r"^\d{1,4}(,\d{1,4})*$")] | None = None
+    gpu_id: Annotated[str, Field(pattern=r"^[0-9]{1,4}(,[0-9]{1,4})*$")] | None = None
     """Exactly these device indices, comma-separated (`"0"`, `"0,1"`); absent: any `gpu_count`."""
     gpu_count: Annotated[int, Field(ge=1, le=1024)] = 1
     """Number of devices, where `gpu_id` does not name them."""
@@ -97,7 +138,7 @@ class TrainingFields(Request):
     """Steps between logged metrics; the first step is always logged."""
     max_length: PositiveInt = 2048
     """Tokens per row, longer ones are handled as ms-swift's `truncation_strategy` says."""
-    warmup_ratio: Annotated[Number, Field(ge=0, le=1)] = 0.05
+    warmup_ratio: Annotated[float, Field(ge=0, le=1), AS_SENT] = 0.05
     """Share of all steps for learning-rate warm-up."""
     dataloader_num_workers: Annotated[int, Field(ge=0, le=1024)] = 4
     """Data loader processes per training process."""
@@ -115,17 +156,26 @@ class TrainingFields(Request):
     """ms-swift's chat template, needed with `model_type`."""
     val_datasets: Annotated[list[Word], Field(min_length=1, max_length=MAX_DATASETS)] | None = None
     """Validation data sets (`--val_dataset`)."""
-    split_dataset_ratio: Annotated[Number, Field(ge=0, lt=1)] | None = None
+    split_dataset_ratio: Annotated[float, Field(ge=0, lt=1), AS_SENT] | None = None
     """Share of the training data set apart for validation."""
     train_type: Annotated[str, Field(pattern=_OPTION_NAME.pattern)] = "lora"
     """Tuner: `lora`, `full`, `dora`, ... any that the installed ms-swift has."""
     priority: Annotated[int, Field(ge=0, le=10)] = 0
     """0 to 10; higher starts first."""
-    labels: dict[str, Annotated[str, Field(max_length=256)]] = {}
+    labels: Annotated[
+        dict[str, Annotated[Text, Field(max_length=256)]],
+        Field(json_schema_extra={"maxProperties": MAX_LABELS, "propertyNames": {"pattern": LABEL_NAME.pattern}}),
+    ] = {}
     """Free labels for lists and events; at most 32, names of at most 63 characters, values of 256."""
-    env: dict[str, Annotated[Text, Field(max_length=4096)]] = {}
+    env: Annotated[
+        dict[str, Annotated[Text, Field(max_length=4096)]],
+        Field(json_schema_extra={"propertyNames": {"pattern": ENV_ALLOWED.pattern}}),
+    ] = {}
     """Environment of the training process; names from an allow-list."""
-    extra_args: dict[str, ExtraValue] = {}
+    extra_args: Annotated[
+        dict[str, ExtraValue],
+        Field(json_schema_extra={"maxProperties": MAX_EXTRA_ARGS, "propertyNames": {"pattern": _OPTION_NAME.pattern}}),
+    ] = {}
     """Further `swift sft` options by exact name; checked against the installed ms-swift's own."""
     auto_export: bool = True
     """Merge the adapter into the model after a LoRA run completes."""
@@ -143,21 +193,37 @@ class TrainingFields(Request):
                 raise ValueError("names a device twice")
         return value
 
+    @field_validator("gpu_count")
+    @classmethod
+    def _count_agrees_with_ids(cls, value: int, info: ValidationInfo) -> int:
+        gpu_id: str | None = info.data.get("gpu_id")
+        named = len(gpu_id.split(",")) if gpu_id else value
+        if value not in (1, named):  # 1 is also the default, which says nothing
+            raise ValueError(f"gpu_id names {named} devices, gpu_count says {value}; give one of them")
+        return value
+
+    @field_validator("target_modules")
+    @classmethod
+    def _modules_are_no_options(cls, value: str) -> str:
+        if any(part.startswith("-") for part in value.split()):  # each part becomes an argument of its own
+            raise ValueError("no module may begin with '-', because ms-swift would read it as an option")
+        return value
+
     @field_validator("labels")
     @classmethod
     def _labels_named(cls, value: dict[str, str]) -> dict[str, str]:
         if len(value) > MAX_LABELS:
             raise ValueError(f"has {len(value)} labels; at most {MAX_LABELS} are allowed")
         for name in value:
-            if not _LABEL_NAME.match(name):
-                raise ValueError(f"label name {name[:80]!r} must match {_LABEL_NAME.pattern}")
+            if not LABEL_NAME.fullmatch(name):
+                raise ValueError(f"label name {name[:80]!r} must match {LABEL_NAME.pattern}")
         return value
 
     @field_validator("env")
     @classmethod
     def _env_allowed(cls, value: dict[str, str]) -> dict[str, str]:
         for name in value:
-            if not ENV_ALLOWED.match(name):
+            if not ENV_ALLOWED.fullmatch(name):
                 raise ValueError(
                     f"{name[:80]!r} is not an environment name that a request may set; "
                     "an operator can set it in the daemon's own environment, which trainings inherit"
@@ -170,7 +236,7 @@ class TrainingFields(Request):
         if len(value) > MAX_EXTRA_ARGS:
             raise ValueError(f"has {len(value)} options; at most {MAX_EXTRA_ARGS} are allowed")
         for name, given in value.items():
-            if not _OPTION_NAME.match(name):
+            if not _OPTION_NAME.fullmatch(name):
                 raise ValueError(f"{name[:80]!r} is not an option name; use the exact name without dashes")
             if is_secret_name(name):
                 raise ValueError(
@@ -180,14 +246,6 @@ class TrainingFields(Request):
             if isinstance(given, list) and any(isinstance(item, str) and item.startswith("-") for item in given):
                 raise ValueError(f"{name!r}: a list's values must not begin with '-'")
         return value
-
-    @model_validator(mode="after")
-    def _count_agrees_with_ids(self) -> Self:
-        if self.gpu_id is not None:
-            named = len(self.gpu_id.split(","))
-            if self.gpu_count not in (1, named):  # 1 is also the default, which says nothing
-                raise ValueError(f"gpu_id names {named} devices, gpu_count says {self.gpu_count}; give one of them")
-        return self
 
     @property
     def pinned_devices(self) -> tuple[int, ...]:

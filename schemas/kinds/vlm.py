@@ -1,28 +1,46 @@
 """Vision-language models: what a VLM training request has beside the common fields."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
+from pydantic.config import JsonDict
 
 from schemas.base import Word
 from schemas.enums import TrainingType
 from schemas.kinds.common import MAX_DATASETS, PositiveFloat, PositiveInt, StepsOrRatio, TrainingFields
 
+_ONE_SOURCE: JsonDict = {
+    "oneOf": [
+        {"required": ["data_path"], "properties": {"data_path": {"type": "string"}}},
+        {"required": ["datasets"], "properties": {"datasets": {"type": "array"}}},
+    ]
+}
+"""For the JSON Schema: what `_one_source_of_data` checks here."""
+
 
 class VLMFields(TrainingFields):
     """The fields of a VLM training."""
+
+    model_config = ConfigDict(json_schema_extra=_ONE_SOURCE)
 
     training_type: Literal[TrainingType.VLM] = TrainingType.VLM
     """The kind of training."""
     data_path: Word | None = None
     """One data set: a local file or a hub id; or give `datasets`."""
-    datasets: Annotated[list[Word], Field(min_length=1, max_length=MAX_DATASETS)] | None = None
+    datasets: Annotated[
+        Annotated[list[Word], Field(min_length=1, max_length=MAX_DATASETS)] | None, Field(validate_default=True)
+    ] = None
     """Several data sets; or give `data_path`."""
     lora_rank: PositiveInt = 16
+    """Rank of the LoRA matrices (`--lora_rank`)."""
     gradient_accumulation_steps: PositiveInt = 4
+    """Batches per optimizer step."""
     eval_steps: StepsOrRatio = 100
+    """Steps between evaluations; without a validation set nothing is evaluated."""
     save_steps: StepsOrRatio = 100
+    """Steps between checkpoints."""
     max_length: PositiveInt = 8192
+    """Tokens per row; longer ones are handled as ms-swift's `truncation_strategy` says."""
     vit_lr: PositiveFloat = 1e-5
     """Learning rate of the vision tower (`--vit_lr`)."""
     aligner_lr: PositiveFloat = 1e-5
@@ -44,11 +62,12 @@ class VLMFields(TrainingFields):
     save_only_model: bool = False
     """Save weights alone, so that the run can't be resumed."""
 
-    @model_validator(mode="after")
-    def _one_source_of_data(self) -> Self:
-        if (self.data_path is None) == (self.datasets is None):
+    @field_validator("datasets")
+    @classmethod
+    def _one_source_of_data(cls, value: list[str] | None, info: ValidationInfo) -> list[str] | None:
+        if "data_path" in info.data and (info.data["data_path"] is None) == (value is None):
             raise ValueError("give exactly one of data_path (one data set) and datasets (a list)")
-        return self
+        return value
 
     @property
     def dataset_values(self) -> tuple[str, ...]:
@@ -60,5 +79,6 @@ class VLMTrainingJobCreateRequest(VLMFields):
     """The body of `job.create` for a vision-language model."""
 
     training_type: Literal[TrainingType.VLM]  # pyright: ignore[reportGeneralTypeIssues]  # a sender must say it
+    """The kind of training."""
     start: bool = False
     """Queue the job at once."""

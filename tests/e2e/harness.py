@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import aio_pika
+import psutil
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
 REPO = Path(__file__).resolve().parents[2]
@@ -77,6 +78,11 @@ class Probe:
         finally:
             del self._pending[correlation_id]
 
+    async def send(self, command: str, body: Mapping[str, Any], **properties: Any) -> None:
+        """Publish a command without asking for a reply."""
+        exchange = await self._channel.get_exchange("swift.commands", ensure=False)
+        await exchange.publish(aio_pika.Message(json.dumps(body).encode(), **properties), routing_key=command)
+
     async def call(self, command: str, body: Mapping[str, Any] | None = None, **properties: Any) -> Json:
         """Publish a command; its result. Raises `RefusedError`."""
         reply = await self.raw(command, json.dumps(body or {}).encode(), **properties)
@@ -85,13 +91,19 @@ class Probe:
             raise RefusedError(reply["error"])
         return reply["result"]
 
-    async def until(self, wanted: Callable[[Event], bool], timeout_s: float = 60) -> Event:
-        """The first event, past or to come, that is wanted."""
-        seen = 0
+    async def dead_letters(self) -> int:
+        """How many wait in the dead-letter queue."""
+        queue = await self._channel.declare_queue("swift.commands.dead", passive=True)
+        return queue.declaration_result.message_count or 0
+
+    async def until(self, wanted: Callable[[Event], bool], timeout_s: float = 60, number: int = 1) -> Event:
+        """The first event, past or to come, that is wanted; or the `number`th."""
+        seen = found = 0
         async with asyncio.timeout(timeout_s), self._changed:
             while True:
                 for event in self.events[seen:]:
-                    if wanted(event):
+                    found += wanted(event)
+                    if found == number:
                         return event
                 seen = len(self.events)
                 await self._changed.wait()
@@ -106,11 +118,7 @@ class Probe:
             data = event["data"]
             if attempt is not None and data["attempt"] != attempt:
                 return False
-            return (
-                data["status"] == status
-                or (data["status"] in final and status not in final)
-                or (data["status"] in final)
-            )
+            return data["status"] == status or data["status"] in final
 
         event = await self.until(wanted, timeout_s)
         assert event["data"]["status"] == status, event["data"]
@@ -145,6 +153,11 @@ async def probe(amqp_url: str) -> AsyncGenerator[Probe]:
         yield found
 
 
+def clean_environment() -> dict[str, str]:
+    """This process's environment without settings of a daemon."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("SWIFT_TRAINER_")}
+
+
 class Daemon:
     """`swift-trainerd` as a process."""
 
@@ -161,14 +174,13 @@ class Daemon:
 
     async def start(self) -> None:
         """Start it; it is ready when it answers."""
-        env = {key: value for key, value in os.environ.items() if not key.startswith("SWIFT_TRAINER_")}
         with self.log_path.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 "daemon.main",
                 cwd=self._folder,
-                env={**env, "PYTHONPATH": str(REPO), **self._settings},
+                env={**clean_environment(), "PYTHONPATH": str(REPO), **self._settings},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -211,3 +223,16 @@ async def running_daemon(settings: Mapping[str, str], folder: Path, probe: Probe
     finally:
         if daemon._process is not None:  # pyright: ignore[reportPrivateUsage]
             await daemon.stop()
+
+
+def processes_of(job_id: str) -> list[psutil.Process]:
+    """What is left of a job: the contract marks every process of it."""
+    mark = ("SWIFT_TRAINER_JOB_ID", job_id)
+    found: list[psutil.Process] = []
+    for process in psutil.process_iter():
+        try:
+            if mark in process.environ().items() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found

@@ -16,17 +16,18 @@ from daemon.loops.handling.common import (
 )
 from daemon.loops.handling.paths import check_root
 from daemon.loops.resuming import last_resumable
+from daemon.ports import FolderTakenError
 from daemon.swift.checkpoints import complete
 from schemas.commands import DeleteRequest, ExportRequest, JobRef, StopRequest
 from schemas.enums import ReplyErrorCode, TrainingStatus
 from schemas.jobs import ExportOrder, StopOrder, TrainingJob
-from schemas.replies import Fault, JobAccepted, JobDeleted
+from schemas.replies import Fault, JobAccepted, JobDeleted, JobQueued
 
 S = TrainingStatus
 POSITIONS_COUNTED = 1000
 
 
-async def start(ctx: Context, request: JobRef, sender: Sender) -> JobAccepted:
+async def start(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
     """Queue a pending job; one that waits or runs already is left alone."""
 
     def step(job: TrainingJob) -> TrainingJob | None:
@@ -36,15 +37,15 @@ async def start(ctx: Context, request: JobRef, sender: Sender) -> JobAccepted:
         if job.status is not S.PENDING:
             raise conflict(job, "started", "use job.resume" if job.status is not S.COMPLETED else "create a new job")
         moved = queued(job, Cause.START, at=ctx.clock.now(), by=ctx.node_id, reason="start requested")
-        result = JobAccepted(job_id=job.id, status=moved.status, message="queued")
-        return with_reply(moved, sender.message_id, accepted("job.start", result.model_dump(exclude_none=True)))
+        result = JobQueued(job_id=job.id, status=moved.status, message="queued")
+        return with_reply(moved, sender.message_id, accepted("job.start", result.model_dump()))
 
     job = await _change(ctx, request.job_id, step)
     ctx.signals.scheduling.give()
     return await _queue_result(ctx, job)
 
 
-async def resume(ctx: Context, request: JobRef, sender: Sender) -> JobAccepted:
+async def resume(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
     """Queue a failed or cancelled job again, from its last checkpoint where it has a usable one."""
     found = await get_job(ctx, request.job_id)
     checkpoint = await last_resumable(ctx, found)
@@ -68,8 +69,8 @@ async def resume(ctx: Context, request: JobRef, sender: Sender) -> JobAccepted:
             not_before=None,
             avoid_devices=(),
         )
-        result = JobAccepted(job_id=job.id, status=moved.status, message=reason)
-        return with_reply(moved, sender.message_id, accepted("job.resume", result.model_dump(exclude_none=True)))
+        result = JobQueued(job_id=job.id, status=moved.status, message=reason)
+        return with_reply(moved, sender.message_id, accepted("job.resume", result.model_dump()))
 
     job = await _change(ctx, request.job_id, step)
     ctx.signals.scheduling.give()
@@ -91,7 +92,7 @@ async def stop(ctx: Context, request: StopRequest, sender: Sender) -> JobAccepte
             raise conflict(job, "stopped", "it has ended already")
         moved = stop_ordered(job, order, by=ctx.node_id)
         result = _stop_result(moved)
-        return with_reply(moved, sender.message_id, accepted("job.stop", result.model_dump(exclude_none=True)))
+        return with_reply(moved, sender.message_id, accepted("job.stop", result.model_dump()))
 
     job = await _change(ctx, request.job_id, step)
     ctx.signals.scheduling.give()
@@ -126,7 +127,7 @@ async def export(ctx: Context, request: ExportRequest, sender: Sender) -> JobAcc
                 return None
             raise RefusedError(ReplyErrorCode.CONFLICT, f"job {job.id} is being exported already; wait for its end")
         moved = export_ordered(job, order, at=ctx.clock.now(), by=ctx.node_id)
-        return with_reply(moved, sender.message_id, accepted("job.export", result.model_dump(exclude_none=True)))
+        return with_reply(moved, sender.message_id, accepted("job.export", result.model_dump()))
 
     message = f"export of {order.checkpoint} queued"
     result = JobAccepted(job_id=found.id, status="exporting", message=message)
@@ -155,7 +156,10 @@ async def delete(ctx: Context, request: DeleteRequest, _sender: Sender) -> JobDe
 
 
 async def _change(ctx: Context, job_id: str, step: Step) -> TrainingJob:
-    job = await change_job(ctx, job_id, step)
+    try:
+        job = await change_job(ctx, job_id, step)
+    except FolderTakenError as taken:
+        raise RefusedError(ReplyErrorCode.CONFLICT, str(taken)) from None
     if job is None:
         raise not_found(job_id)
     return job
@@ -176,12 +180,12 @@ def _stop_result(job: TrainingJob) -> JobAccepted:
     return JobAccepted(job_id=job.id, status=job.status, message=message)
 
 
-async def _queue_result(ctx: Context, job: TrainingJob) -> JobAccepted:
+async def _queue_result(ctx: Context, job: TrainingJob) -> JobQueued:
     if job.status is not S.QUEUED:
-        return JobAccepted(job_id=job.id, status=job.status, message=f"already {job.status}")
+        return JobQueued(job_id=job.id, status=job.status, message=f"already {job.status}")
     waiting = await ctx.store.waiting(POSITIONS_COUNTED)
     position = next((place for place, work in enumerate(waiting, 1) if work.job_id == job.id), None)
-    return JobAccepted(job_id=job.id, status=job.status, message="queued", queue_position=position)
+    return JobQueued(job_id=job.id, status=job.status, message="queued", queue_position=position)
 
 
 async def _checkpoint(ctx: Context, job: TrainingJob, asked: str) -> str:

@@ -55,7 +55,7 @@ def unless_replied(job: TrainingJob, sender: Sender) -> None:
 
 def accepted(command: str, result: dict[str, object]) -> dict[str, object]:
     """The reply to remember in the document that a command changed."""
-    return Reply(ok=True, command=command, result=result).model_dump(mode="json", exclude_none=True)
+    return Reply(ok=True, command=command, result=result).model_dump(mode="json", exclude={"error"})
 
 
 async def get_job(ctx: Context, job_id: str) -> TrainingJob:

@@ -7,14 +7,14 @@ from pathlib import Path
 from daemon.core.lifecycle import Cause
 from daemon.core.moves import created, queued, with_internal, with_reply
 from daemon.loops.context import Context
-from daemon.loops.handling.common import RefusedError, RepliedError, Sender, accepted, unless_replied
+from daemon.loops.handling.common import RefusedError, Sender, accepted, unless_replied
 from daemon.loops.handling.paths import check_paths, local_path
 from daemon.ports import FolderTakenError, ToolchainError
 from daemon.swift.options import check_extra_args
 from schemas.enums import ReplyErrorCode
 from schemas.jobs import TRAINING_JOB, TrainingJob
 from schemas.kinds import LLMTrainingJobCreateRequest, VLMTrainingJobCreateRequest
-from schemas.replies import Fault, JobAccepted, Reply
+from schemas.replies import Fault, JobAccepted
 
 _NAMESPACE = uuid.UUID("5f3f1c7e-6f0e-4a53-9a3c-0c5b1f3f2d10")
 _VERSION = re.compile(r"^v(\d+)-")
@@ -40,7 +40,7 @@ async def create(ctx: Context, request: CreateRequest, sender: Sender) -> JobAcc
         job = _document(ctx, request, sender, job_id, run_dir)
         try:
             if not await ctx.store.insert_job(job):
-                return await _existing(ctx, job_id, sender)
+                return await _existing(ctx, request, job_id, sender)
         except FolderTakenError:
             if not _versioned(request):
                 break
@@ -108,7 +108,7 @@ def _document(ctx: Context, request: CreateRequest, sender: Sender, job_id: str,
     job = created(with_internal(job, output_lock=str(run_dir)), at=now, by=ctx.node_id)
     if request.start:
         job = queued(job, Cause.START, at=now, by=ctx.node_id, reason="start requested with its creation")
-    return with_reply(job, sender.message_id, accepted("job.create", _result(job).model_dump(exclude_none=True)))
+    return with_reply(job, sender.message_id, accepted("job.create", _result(job).model_dump()))
 
 
 def _result(job: TrainingJob) -> JobAccepted:
@@ -116,10 +116,11 @@ def _result(job: TrainingJob) -> JobAccepted:
     return JobAccepted(job_id=job.id, status=job.status, message=message)
 
 
-async def _existing(ctx: Context, job_id: str, sender: Sender) -> JobAccepted:
+async def _existing(ctx: Context, request: CreateRequest, job_id: str, sender: Sender) -> JobAccepted:
     """The job is there already: this message made it before, and its reply is repeated."""
     job = await ctx.store.get_job(job_id)
     if job is not None:
         unless_replied(job, sender)
-    result = JobAccepted(job_id=job_id, status="pending", message="created by this message before")
-    raise RepliedError(Reply(ok=True, command="job.create", result=result.model_dump(exclude_none=True)))
+    return JobAccepted(
+        job_id=job_id, status="queued" if request.start else "pending", message="created by this message before"
+    )

@@ -2,15 +2,12 @@
 
 from daemon import __version__
 from daemon.core.nodes import node_moved
-from daemon.core.scheduler import Held
 from daemon.loops.context import Context
+from daemon.loops.fleet import MOST_WAITING, devices_of, plan_now, state_of
 from daemon.loops.handling.common import RefusedError, Sender
-from daemon.loops.scheduling import MOST_WAITING, plan_now, state_of
 from daemon.ports import Subject, ToolchainError
 from schemas.commands import Empty, NodeRef
-from schemas.enums import DeviceState, NodeState, ReplyErrorCode
-from schemas.events import Device
-from schemas.nodes import NodeRecord
+from schemas.enums import NodeState, ReplyErrorCode
 from schemas.replies import GpuList, Node, NodeAccepted, NodeList, QueuedJob, QueueList, SystemStatus
 
 
@@ -19,26 +16,6 @@ async def gpu_list(ctx: Context, _request: Empty, _sender: Sender) -> GpuList:
     nodes, held = await ctx.store.nodes(), await ctx.store.held()
     devices = tuple(device for node in nodes for device in devices_of(ctx, node, held))
     return GpuList(gpus=devices, total=len(devices))
-
-
-def devices_of(ctx: Context, node: NodeRecord, held: list[Held]) -> tuple[Device, ...]:
-    """A node's devices, leased ones with their job, those of a drained node as drained."""
-    leases = {index: item.job_id for item in held if item.node_id == node.node_id for index in item.devices}
-    state = state_of(ctx, node)
-    return tuple(
-        _shown(device, leases.get(device.index), state)
-        for device in (ctx.board.current() if node.node_id == ctx.node_id else node.devices)
-    )
-
-
-def _shown(device: Device, job_id: str | None, state: NodeState) -> Device:
-    if job_id is not None:
-        return device.model_copy(update={"state": DeviceState.LEASED, "job_id": job_id, "reason": None})
-    if state is NodeState.OFFLINE:
-        return device.model_copy(update={"state": DeviceState.UNHEALTHY, "reason": "its node is offline"})
-    if state is NodeState.DRAINED and device.state is DeviceState.FREE:
-        return device.model_copy(update={"state": DeviceState.DRAINED, "reason": "its node is drained"})
-    return device
 
 
 async def queue_list(ctx: Context, _request: Empty, _sender: Sender) -> QueueList:

@@ -16,6 +16,8 @@ from schemas.kinds import TrainingFields
 from schemas.replies import Fault
 
 _ROWS = re.compile(r"#\d+$")
+FOLDERS = frozenset({"HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "MODELSCOPE_CACHE", "WANDB_DIR"})
+"""Environment names of a request that name a folder."""
 _DATA_FILE = (".json", ".jsonl", ".csv", ".parquet")
 
 Located = tuple[tuple[str | int, ...], str]
@@ -44,6 +46,8 @@ async def check_paths(ctx: Context, request: TrainingFields) -> None:
         elif exists:
             await check_root(ctx, loc, path)
     await check_root(ctx, ("output_dir",), local_path(ctx, request.output_dir))
+    for name in sorted(FOLDERS & request.env.keys()):
+        await check_root(ctx, ("env", name), local_path(ctx, request.env[name]))
     for name, value in request.extra_args.items():
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, str) and says_local(item):

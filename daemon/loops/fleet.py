@@ -1,0 +1,92 @@
+"""The nodes and their devices as the documents and this node's newest reading have them, and the plan made of that.
+
+Shared by the scheduling loop, telemetry and the commands that ask; decides nothing itself.
+"""
+
+from datetime import timedelta
+
+from daemon.core.devices import mark_foreign
+from daemon.core.scheduler import Held, NodeView, Plan, plan
+from daemon.loops.context import Context
+from daemon.ports import UnavailableError
+from schemas.enums import DeviceState, NodeState
+from schemas.events import Device
+from schemas.nodes import NodeRecord
+
+MOST_WAITING = 1000
+"""Queued work that one round looks at; what is behind it waits for the next."""
+
+
+async def plan_now(ctx: Context) -> Plan:
+    """What would start now, and why the rest waits."""
+    waiting = await ctx.store.waiting(MOST_WAITING)
+    if not waiting:
+        return Plan(starts=(), waits=())
+    nodes = [_view(ctx, node) for node in await ctx.store.nodes()]
+    return plan(waiting, nodes, await ctx.store.held(), ctx.clock.now())
+
+
+def state_of(ctx: Context, node: NodeRecord) -> NodeState:
+    """A node's state, offline where its heartbeat is older than a lease."""
+    silent = ctx.clock.now() - node.last_heartbeat > timedelta(seconds=ctx.settings.lease_seconds)
+    return NodeState.OFFLINE if silent and node.node_id != ctx.node_id else node.state
+
+
+def _view(ctx: Context, node: NodeRecord) -> NodeView:
+    return NodeView(node_id=node.node_id, state=state_of(ctx, node), devices=_devices(ctx, node))
+
+
+def _devices(ctx: Context, node: NodeRecord) -> tuple[Device, ...]:
+    return ctx.board.current() if node.node_id == ctx.node_id else node.devices
+
+
+def devices_of(ctx: Context, node: NodeRecord, held: list[Held]) -> tuple[Device, ...]:
+    """A node's devices, leased ones with their job, those of a drained node as drained."""
+    leases = {index: item.job_id for item in held if item.node_id == node.node_id for index in item.devices}
+    state = state_of(ctx, node)
+    return tuple(_shown(device, leases.get(device.index), state) for device in _devices(ctx, node))
+
+
+def _shown(device: Device, job_id: str | None, state: NodeState) -> Device:
+    if job_id is not None:
+        return device.model_copy(update={"state": DeviceState.LEASED, "job_id": job_id, "reason": None})
+    if state is NodeState.OFFLINE:
+        return device.model_copy(update={"state": DeviceState.UNHEALTHY, "reason": "its node is offline"})
+    if state is NodeState.DRAINED and device.state is DeviceState.FREE:
+        return device.model_copy(update={"state": DeviceState.DRAINED, "reason": "its node is drained"})
+    return device
+
+
+async def read_devices(ctx: Context) -> None:
+    """Put a new reading of this node's devices on the board; a device that has become free wakes the scheduler."""
+    before = {device.index for device in ctx.board.current() if device.state is DeviceState.FREE}
+    devices = await ctx.devices.read()
+    try:
+        held = await ctx.store.held()
+    except UnavailableError:
+        ctx.board.devices = _as_before(ctx.board.devices, devices)
+        return
+    ours = {index for item in held if item.node_id == ctx.node_id for index in item.devices}
+    ctx.board.devices = mark_foreign(devices, frozenset(ours), ctx.settings.gpu_foreign_mib)
+    after = {device.index for device in ctx.board.current() if device.state is DeviceState.FREE}
+    if after - before:
+        ctx.signals.scheduling.give()
+
+
+def _as_before(known: tuple[Device, ...], devices: tuple[Device, ...]) -> tuple[Device, ...]:
+    """New figures with the states that were known: without the store nobody can tell a job's process from another's."""
+    states = {device.index: {"state": device.state, "reason": device.reason} for device in known}
+    return tuple(
+        device.model_copy(update=states[device.index])
+        if device.state is DeviceState.FREE and device.index in states
+        else device
+        for device in devices
+    )
+
+
+async def memory_left_mib(ctx: Context, devices: tuple[int, ...]) -> float | None:
+    """Memory that processes hold on devices whose job has just ended, MiB; None where devices have no memory (CPU)."""
+    if not ctx.devices.uses_cuda:
+        return None
+    found = [device for device in await ctx.devices.read() if device.index in devices]
+    return sum(process.memory_mib or 0.0 for device in found for process in device.processes)

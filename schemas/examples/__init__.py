@@ -1,0 +1,10 @@
+"""One realistic example of every command, result and event, for the generated documents; tests check each.
+
+All of them tell of the same two jobs on the same node. Nothing in the daemon imports them.
+"""
+
+from schemas.examples.events import EVENT_EXAMPLES
+from schemas.examples.requests import REQUESTS
+from schemas.examples.results import RESULT_EXAMPLES, VLM_DOCUMENT, accepted_reply, refused_reply
+
+__all__ = ["EVENT_EXAMPLES", "REQUESTS", "RESULT_EXAMPLES", "VLM_DOCUMENT", "accepted_reply", "refused_reply"]

@@ -66,7 +66,8 @@ async def _swift(settings: Settings) -> str:
     toolchain = SwiftToolchain(
         settings.swift_command, version=settings.swift_version, cache_dir=settings.state_path / "cache"
     )
-    return f"ok (ms-swift {(await toolchain.installed()).version})"
+    installed = await toolchain.installed()
+    return f"ok (ms-swift {installed.version})" if installed.state == "ok" else installed.state
 
 
 async def _state(settings: Settings) -> str:

@@ -9,12 +9,14 @@ import importlib
 import importlib.metadata
 import json
 import sys
+from typing import Any, Dict, Tuple  # noqa: UP035  # runs under any Python that ms-swift runs under, 3.8 included
 
 
-def fields_of(names):  # runs under any Python that ms-swift runs under
+def fields_of(*names: Tuple[str, str]) -> Dict[str, str]:  # noqa: UP006
+    """Field names and declared types of the first of these classes that there is."""
     for module_name, class_name in names:
         try:
-            found = getattr(importlib.import_module(module_name), class_name)
+            found: Any = getattr(importlib.import_module(module_name), class_name)
         except (ImportError, AttributeError):
             continue
         return {field.name: str(field.type) for field in dataclasses.fields(found) if field.init}
@@ -24,7 +26,7 @@ def fields_of(names):  # runs under any Python that ms-swift runs under
 if __name__ == "__main__":
     answer = {
         "version": importlib.metadata.version("ms-swift"),
-        "sft": fields_of((("swift.arguments", "SftArguments"), ("swift.llm", "TrainArguments"))),
-        "export": fields_of((("swift.arguments", "ExportArguments"), ("swift.llm", "ExportArguments"))),
+        "sft": fields_of(("swift.arguments", "SftArguments"), ("swift.llm", "TrainArguments")),
+        "export": fields_of(("swift.arguments", "ExportArguments"), ("swift.llm", "ExportArguments")),
     }
     sys.stdout.write("\n" + json.dumps(answer) + "\n")

@@ -24,7 +24,7 @@ async def watch_job(client: Client, job_id: str, console: Console | None = None)
         job = await client.call("job.get", {"job_id": job_id})
         view = _View(console, job)
         with view.bar:
-            view.draw()
+            view.begin(job)
             while not view.ended:
                 event = await anext(events, None)
                 if event is None:
@@ -63,6 +63,13 @@ class _View:
         """Nothing more will come."""
         return self.status in FINAL and self.export not in EXPORT_UNDER_WAY
 
+    def begin(self, job: Json) -> None:
+        """Show where the job stands before any event came."""
+        self._say(f"{self.status}: {job['error_message'] or job['wait_reason'] or 'as it stands now'}")
+        if self.export is not ExportStatus.NONE:
+            self._say_export(job)
+        self.draw()
+
     def take(self, event: CloudEvent) -> None:
         """Show what an event tells."""
         data: Json = dict(event.data)
@@ -71,7 +78,7 @@ class _View:
             self._say(f"{data['status']}: {data['error_message'] or data['reason']}")
         elif event.type == EXPORT_TYPE:
             self.export = ExportStatus(data["export_status"])
-            self._say(f"export {data['export_status']}: {data['export_error'] or data['export_path'] or ''}")
+            self._say_export(data)
         elif event.type == PROGRESS_TYPE:
             self._progress = data
             self._loss = data["loss"] if data["loss"] is not None else self._loss
@@ -96,6 +103,10 @@ class _View:
         if now.get("remaining_seconds") and self.status is TrainingStatus.RUNNING:
             parts.append(f"{now['remaining_seconds']:.0f} s left")
         return "  ".join(parts)
+
+    def _say_export(self, told: Json) -> None:
+        more = told["export_error"] or told["export_path"]
+        self._say(f"export {told['export_status']}" + (f": {more}" if more else ""))
 
     def _say(self, text: str) -> None:
         self.bar.console.print(escape(text), highlight=False, soft_wrap=True)

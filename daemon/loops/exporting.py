@@ -30,6 +30,7 @@ async def supervise_export(ctx: Context, job: TrainingJob) -> None:
     try:
         run = await ctx.runs.adopt(run_id)
         if run is None:
+            await _clear(ctx, job)
             run = await ctx.runs.spawn(spec_of(ctx, job, run_id, job.internal.export_argv, path, devices))
             log.info("export_spawned", "started the export", job_id=job.id, pid=run.pid, devices=list(devices))
     except SpawnError as error:
@@ -46,6 +47,15 @@ async def supervise_export(ctx: Context, job: TrainingJob) -> None:
     path_made, problem = await _result(ctx, job, end, evidence)
     await _conclude(ctx, job, path_made, problem)
     await ctx.runs.forget(run_id)
+
+
+async def _clear(ctx: Context, job: TrainingJob) -> None:
+    """Remove what an earlier export of this checkpoint made: ms-swift would take it for done, torn as it may be."""
+    order = job.internal.export_order
+    if order is not None:
+        for quant_method in {None, order.quant_method}:
+            output = export_output(order.checkpoint, True, quant_method, order.quant_bits)
+            await ctx.files.remove_tree(Path(output))
 
 
 async def _result(ctx: Context, job: TrainingJob, end: RunEnd, evidence: Evidence) -> tuple[str | None, str | None]:

@@ -48,6 +48,8 @@ def devices_of(ctx: Context, node: NodeRecord, held: list[Held]) -> tuple[Device
 
 
 def _shown(device: Device, job_id: str | None, state: NodeState) -> Device:
+    if job_id is not None and device.state is DeviceState.UNHEALTHY:
+        return device.model_copy(update={"job_id": job_id})
     if job_id is not None:
         return device.model_copy(update={"state": DeviceState.LEASED, "job_id": job_id, "reason": None})
     if state is NodeState.OFFLINE:

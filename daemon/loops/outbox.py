@@ -19,15 +19,19 @@ LONGEST_WAIT_S = 10.0
 
 
 async def outbox(ctx: Context) -> None:
-    """Publish for as long as the daemon runs: hinted documents at once, the others found by a slow sweep."""
+    """Publish for as long as the daemon runs: hinted documents at once, the others found by a slow sweep, however many
+    hints come."""
     pending: dict[tuple[Subject, str], None] = {}
     wait_s = FIRST_WAIT_S
+    sweep_at = ctx.clock.monotonic()
     while True:
-        hinted = await ctx.signals.outbox.take(ctx.clock, 0.0 if pending else ctx.settings.poll_seconds)
+        sweep_in_s = max(0.0, sweep_at - ctx.clock.monotonic())
+        hinted = await ctx.signals.outbox.take(ctx.clock, 0.0 if pending else sweep_in_s)
         pending.update(dict.fromkeys(hinted))
         try:
-            if not hinted and not pending:
+            if ctx.clock.monotonic() >= sweep_at:
                 pending.update(dict.fromkeys(await ctx.store.outbox_subjects(ONE_SWEEP)))
+                sweep_at = ctx.clock.monotonic() + ctx.settings.poll_seconds
             await publish_all(ctx, pending)
             wait_s = FIRST_WAIT_S
         except UnavailableError as error:

@@ -65,9 +65,15 @@ async def _apply(ctx: Context, start: Start) -> bool:
         return False
     if start.work.kind is WorkKind.EXPORT:
         changed = await _claim(ctx, job_id, lambda now: _claim_export(ctx, now, start, installed))
-        running = changed is not None and changed.export_status is ExportStatus.RUNNING
-        return running and changed.internal.export_node_id == ctx.node_id
-    faults = check_extra_args(job, installed, allow_external_plugins=ctx.settings.allow_external_plugins)
+        if changed is None or changed.export_status is not ExportStatus.RUNNING:
+            return False
+        return changed.internal.export_node_id == ctx.node_id
+    faults = check_extra_args(
+        job,
+        installed,
+        allow_external_plugins=ctx.settings.allow_external_plugins,
+        confined=bool(ctx.settings.root_paths),
+    )
     if faults:
         text = "; ".join(f"extra_args.{name}: {message}" for name, message in faults)
         await change_job(ctx, job_id, lambda now: _refused(ctx, now, text))

@@ -19,7 +19,7 @@ from daemon.loops.recorder import Recorder
 from daemon.swift.checkpoints import best_of, complete, step_of
 from daemon.swift.failures import Evidence
 from daemon.swift.lines import Line, LineSplitter
-from daemon.swift.records import CheckpointSaving, LogParser, Metrics, PhaseSeen, RunDirSeen, TrainingBegan
+from daemon.swift.records import CheckpointSaving, LogParser, Metrics, PhaseSeen, TrainingBegan
 from schemas.enums import Phase, TrainingStatus
 from schemas.events import PROGRESS_TYPE, CloudEvent, ProgressData
 from schemas.jobs import MetricPoint, TrainingJob
@@ -68,12 +68,17 @@ class Tracker:
         self._tell({})
 
     async def recall(self, path: Path) -> None:
-        """Take the evidence of what an earlier daemon has read of this attempt's log."""
+        """Learn again what an earlier daemon has read of this attempt's log: the evidence, what its lines belong to,
+        and which checkpoints were being written."""
         end = self._job.internal.log_offset
         begin = max(self._job.internal.attempt_offset, end - RECALLED_BYTES)
         if begin < end:
             for line in LineSplitter(begin).feed(await self._ctx.files.read(path, begin, end - begin)):
-                self.evidence.feed(line.text)
+                if not line.carriage:
+                    self.evidence.feed(line.text)
+                for record in self._parser.feed(line):
+                    if isinstance(record, CheckpointSaving) and record.step > self._told:
+                        self._expected.add(record.step)
 
     async def handle(self, lines: list[Line]) -> None:
         """Take the next lines of the log."""
@@ -89,8 +94,6 @@ class Tracker:
                         self._enter(Phase.TRAINING)
                     case PhaseSeen():
                         self._enter(record.phase)
-                    case RunDirSeen():
-                        self._run_dir(record.path)
                     case CheckpointSaving():
                         self._expected.add(record.step)
                         self._enter(Phase.SAVING)
@@ -121,13 +124,6 @@ class Tracker:
         if step <= job.internal.checkpoint_step:
             return None
         return checkpoint_seen(job, path, step, best, at=self._ctx.clock.now(), by=self._ctx.node_id)
-
-    def _run_dir(self, path: str) -> None:
-        """ms-swift says where it writes; believe it where it differs from what it was told."""
-        seen = self._ctx.settings.work_path / path
-        if seen != self.run_dir:
-            self.run_dir = seen
-            self._recorder.progress({"run_dir": str(seen)})
 
     def _enter(self, phase: Phase) -> None:
         if phase is not self.progress.phase:

@@ -116,7 +116,9 @@ class _Watch:
                 self.timed_out_s = self._job.timeout_seconds
                 log.warning("run_timed_out", "timeout_seconds has passed", job_id=self._job.id)
                 await self._run.stop(grace_s=self._ctx.settings.stop_grace_seconds, save=False)
-            await self._hint.wait(self._ctx.clock, self._deadline.wait_s(self._ctx.settings.poll_seconds) or 0.05)
+            ending = ordered_grace_s is not None or self.timed_out_s is not None
+            poll_s = self._ctx.settings.poll_seconds
+            await self._hint.wait(self._ctx.clock, poll_s if ending else self._deadline.wait_s(poll_s))
 
     async def checkpoints(self) -> None:
         """Look for a checkpoint on disk: at first, for what was saved while no daemon ran, and while one is written."""

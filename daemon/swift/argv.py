@@ -1,28 +1,42 @@
 """The argument vectors of `swift sft` and `swift export`, for ms-swift 3.x and 4.x.
 
 Every value is an argument of its own and no shell ever sees it. A value that begins with `-` is joined to its option
-with `=`, so that it can't become an option itself.
+with `=`, so that it can't become an option itself. Of a list only the first value can be joined so, and a second one
+that looks like an option has no form that ms-swift's parser takes: such a list becomes one joined value, which ms-swift
+then refuses by name.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 
 from daemon.swift.installed import Installed
-from schemas.kinds import TrainingFields, VLMFields
+from schemas.kinds import ExtraValue, TrainingFields, VLMFields
 
 GRACEFUL_EXIT = "graceful_exit"
 NEEDS_DATA = frozenset({"awq", "gptq", "gptq_v2"})
+MERGEABLE = frozenset({"lora", "dora", "adalora", "longlora", "lora_ga"})
+"""Tuners whose adapter can be merged into the model; after the others there is nothing to export."""
+
+_NEGATIVE = re.compile(r"-\d+\Z|-\d*\.\d+\Z")
+"""argparse's own idea of a negative number."""
 
 Value = str | int | float | bool
 Options = list[tuple[str, Value | Sequence[Value]]]
 
 
 def sft_argv(
-    request: TrainingFields, installed: Installed, *, run_dir: str, resume_from: str | None = None
+    request: TrainingFields,
+    installed: Installed,
+    *,
+    run_dir: str,
+    resume_from: str | None = None,
+    use_cpu: bool = False,
 ) -> tuple[str, ...]:
     """`sft` and its options, in the order of the template, for a run in `run_dir`.
 
     The daemon has chosen the versioned folder, so ms-swift is told to use it as it is (`--add_version false`); that is
-    what keeps a resumed or retried run in the same folder. On 4.x `graceful_exit` lets a stop save a checkpoint.
+    what keeps a resumed or retried run in the same folder. On 4.x `graceful_exit` lets a stop save a checkpoint. With
+    `use_cpu` the node has no CUDA: without `--use_cpu true` ms-swift would refuse bfloat16 there.
     """
     options = _template(request, installed, run_dir)
     if isinstance(request, VLMFields):
@@ -30,6 +44,8 @@ def sft_argv(
     options += _optional(request)
     extra = dict(request.extra_args)
     extra.pop("add_version", None)
+    if use_cpu and "use_cpu" in installed.sft_options:
+        extra.setdefault("use_cpu", True)
     callbacks = _callbacks(extra.pop("callbacks", None), installed)
     options += sorted(extra.items())
     if callbacks:
@@ -98,12 +114,13 @@ def _optional(request: TrainingFields) -> Options:
     return [(name, value) for name, value in given if value is not None]
 
 
-def _callbacks(asked: object, installed: Installed) -> list[Value]:
+def _callbacks(asked: ExtraValue | None, installed: Installed) -> list[Value]:
     """The request's callbacks, and the one that saves on a stop where this version has it."""
-    if isinstance(asked, str):
-        names: list[Value] = [*asked.split()]
-    else:
-        names = [str(name) for name in asked] if isinstance(asked, list) else []  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    names: list[Value] = []
+    if isinstance(asked, list):
+        names += [str(name) for name in asked]
+    elif asked is not None:
+        names += str(asked).split()
     can_save = installed.major >= 4 and "callbacks" in installed.sft_options
     return [*names, GRACEFUL_EXIT] if can_save and GRACEFUL_EXIT not in names else names
 
@@ -130,20 +147,41 @@ def export_argv(
     installed: Installed,
     datasets: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """`export` and its options. Repeatable: an existing output is written again, where this version can."""
+    """`export` and its options. Quantizing an adapter merges it first, because only a whole model can be quantized.
+
+    `exist_ok` keeps ms-swift from refusing an existing folder, but it does not write one anew: a merge into a folder
+    that is there is skipped and still ends with code 0. So the folder has to be removed before.
+    """
     options: Options = [("model" if full else "adapters", checkpoint)]
     if not full:
-        options.append(("merge_lora", merge_lora))
+        options.append(("merge_lora", merge_lora or quant_method is not None))
     if quant_method is not None:
         options.append(("quant_method", quant_method))
         if quant_bits is not None:
             options.append(("quant_bits", quant_bits))
-        if quant_method in NEEDS_DATA:
-            options.append(("dataset", list(datasets)))
+        if quant_method in NEEDS_DATA and datasets:
+            options.append(("dataset", datasets))
     options.append(("output_dir", output_dir))
     if "exist_ok" in installed.export_options:
         options.append(("exist_ok", True))
     return ("export", *_rendered(options))
+
+
+def export_fault(
+    *, full: bool, merge_lora: bool, quant_method: str | None, quant_bits: int | None, datasets: Sequence[str] = ()
+) -> str | None:
+    """Why ms-swift would export nothing of this kind, in a sentence for the sender; None where it can."""
+    if quant_method is None:
+        if quant_bits is not None:
+            return "quant_bits needs a quant_method"
+        if full:
+            return "the run trained all parameters: its checkpoint is the model, and there is nothing to merge"
+        return None if merge_lora else "there is nothing to export: neither merge_lora nor quant_method is asked for"
+    if quant_bits is None and quant_method != "fp8":
+        return f"quant_method {quant_method!r} needs quant_bits"
+    if quant_method in NEEDS_DATA and not datasets:
+        return f"quant_method {quant_method!r} needs a data set to calibrate with"
+    return None
 
 
 def export_output(checkpoint: str, merge_lora: bool, quant_method: str | None, quant_bits: int | None) -> str:
@@ -158,15 +196,28 @@ def export_output(checkpoint: str, merge_lora: bool, quant_method: str | None, q
 def _rendered(options: Options) -> Iterable[str]:
     for name, value in options:
         if isinstance(value, str | int | float):
-            text = render(value)
-            if text.startswith("-"):
-                yield f"--{name}={text}"
-            else:
-                yield f"--{name}"
-                yield text
+            yield from _single(name, render(value))
         else:
-            yield f"--{name}"
-            yield from (render(item) for item in value)
+            yield from _several(name, [render(item) for item in value])
+
+
+def _single(name: str, text: str) -> tuple[str, ...]:
+    if text == "--":
+        text = "-- "  # argparse drops an argument that is exactly this, even behind a `=`
+    return (f"--{name}={text}",) if text.startswith("-") else (f"--{name}", text)
+
+
+def _several(name: str, texts: Sequence[str]) -> tuple[str, ...]:
+    if len(texts) == 1:
+        return _single(name, texts[0])
+    if any(looks_like_option(text) for text in texts):
+        return (f"--{name}={' '.join(texts)}",)
+    return (f"--{name}", *texts)
+
+
+def looks_like_option(text: str) -> bool:
+    """Whether argparse would take a value in a list for an option; `-1` and `-0.5` are numbers to it."""
+    return text.startswith("-") and _NEGATIVE.match(text) is None
 
 
 def render(value: Value) -> str:

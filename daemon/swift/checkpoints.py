@@ -15,6 +15,8 @@ _WEIGHTS = re.compile(
     r"^(adapter_model|model|pytorch_model|model-\d+-of-\d+|pytorch_model-\d+-of-\d+|diffusion_pytorch_model)"
     r"\.(safetensors|bin)$"
 )
+_TUNER_FOLDERS = frozenset({"default", "reft"})
+"""Where ms-swift's own tuners (`adapter`, `llamapro`, `reft`, …) put their weights."""
 _INCOMPLETE = "checkpoint-is-incomplete.txt"
 STATE = "trainer_state.json"
 OPTIMIZER = ("optimizer.pt", "optimizer.bin", "latest")
@@ -27,7 +29,7 @@ class Folder:
 
     path: Path
     sizes: Mapping[str, int]
-    """Bytes by file name."""
+    """Bytes by file name; folders are among them."""
     texts: Mapping[str, str]
     """Contents of `trainer_state.json` and of the `*.index.json` files, where they are at most 16 MiB."""
     safetensors_bytes: Mapping[str, int]
@@ -42,10 +44,11 @@ def step_of(path: Path) -> int | None:
 
 def is_complete(folder: Folder) -> bool:
     """Whether everything that ms-swift writes for this checkpoint is there, whole."""
-    if _INCOMPLETE in folder.sizes or _state(folder).get("global_step") != step_of(folder.path):
+    step = step_of(folder.path)
+    if step is None or _INCOMPLETE in folder.sizes or _state(folder).get("global_step") != step:
         return False
     weights = [name for name in folder.sizes if _WEIGHTS.match(name)]
-    if not weights or any(folder.sizes[name] == 0 for name in weights):
+    if not (weights or _TUNER_FOLDERS & folder.sizes.keys()) or any(folder.sizes[name] == 0 for name in weights):
         return False
     if not _shards(folder) <= set(folder.sizes):
         return False

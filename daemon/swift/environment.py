@@ -7,17 +7,18 @@ that tie Python to the daemon's virtual environment. PYTHONPATH stays: operators
 
 from collections.abc import Mapping
 
-_DAEMON_PREFIX = "SWIFT_TRAINER_"
+_DROPPED_PREFIXES = ("SWIFT_TRAINER_", "TORCHELASTIC_", "ACCELERATE_")
 _DROPPED = frozenset(
     {
         "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES",
         "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "NODE_RANK", "NNODES",
-        "NPROC_PER_NODE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "PAI_TRAINING_JOB_ID",
+        "NPROC_PER_NODE", "MASTER_ADDR", "MASTER_PORT", "PAI_TRAINING_JOB_ID",
+        "RAY_SWIFT_ARGS", "SWIFT_CONFIG_FILE", "TENSORBOARD_LOGGING_DIR",
         "VIRTUAL_ENV", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONWARNINGS", "PYTHONPROFILEIMPORTTIME",
         "INVOCATION_ID", "JOURNAL_STREAM", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID",
     }
 )  # fmt: skip
-"""PAI_TRAINING_JOB_ID makes ms-swift write no `logging.jsonl`."""
+"""PAI_TRAINING_JOB_ID makes ms-swift write no `logging.jsonl`; RAY_SWIFT_ARGS takes the place of its arguments."""
 
 
 def training_env(
@@ -34,7 +35,9 @@ def training_env(
     """The whole environment of a training or an export: inherited, then the request's, then what the contract sets."""
     indices = ",".join(map(str, devices))
     env = {
-        name: value for name, value in inherited.items() if name not in _DROPPED and not name.startswith(_DAEMON_PREFIX)
+        name: value
+        for name, value in inherited.items()
+        if name not in _DROPPED and not name.startswith(_DROPPED_PREFIXES)
     }
     env.update(request_env)
     env.update(

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 
 _MANY = re.compile(r"^(typing\.)?(Optional\[)?(typing\.)?[Ll]ist\[|^list\[")
@@ -30,6 +30,15 @@ class Installed:
     export_options: frozenset[str]
     python: str | None = None
     """Interpreter of its environment."""
+    assumed: bool = False
+    """The command can't be asked, and nobody said its version: this is the newest known one's table."""
+
+    @property
+    def state(self) -> str:
+        """`ok`, or what is wrong."""
+        if not self.assumed:
+            return "ok"
+        return f"its version can't be asked, {self.version} is assumed; set SWIFT_TRAINER_SWIFT_VERSION"
 
     @property
     def major(self) -> int:
@@ -59,6 +68,11 @@ def table_for(version: str) -> Installed:
         sft_options=options_of(_table(f"sft_{known[-1]}.tsv")),
         export_options=frozenset(_table(f"export_{known[-1]}.tsv")),
     )
+
+
+def assumed() -> Installed:
+    """What is taken for true of a command that can't be asked: the newest version that is known."""
+    return replace(table_for(KNOWN_VERSIONS[-1]), assumed=True)
 
 
 def _table(name: str) -> dict[str, str]:

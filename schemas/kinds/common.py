@@ -26,7 +26,7 @@ MAX_DATASETS = 256
 MAX_LABELS = 32
 MAX_EXTRA_ARGS = 100
 
-_OPTION_NAME = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
+_OPTION_NAME = re.compile(r"^[a-z][A-Za-z0-9_]{0,63}$")
 LABEL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")
 _SECRET_NAME = re.compile(
     r"(^|_)(token|(secret|password|passwd|api_key|apikey|access_key|credential)s?)(_|$)", re.IGNORECASE

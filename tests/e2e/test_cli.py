@@ -93,11 +93,11 @@ async def test_the_check_passes_where_all_is_well(standin_settings: Settings) ->
 
 @pytest.mark.services
 async def test_call_watch_and_events(
-    standin_settings: Settings, make_model: MakeModel, data: str, work: Path, amqp_url: str
+    standin_settings: Settings, make_model: MakeModel, data: str, work: Path, amqp_url: str, tmp_path: Path
 ) -> None:
     request = {
         "training_type": "llm",
-        "model_path": make_model(steps=30),
+        "model_path": make_model(steps=30, hold_at=10),
         "datasets": [data],
         "output_dir": "out",
         "logging_steps": 1,
@@ -109,6 +109,8 @@ async def test_call_watch_and_events(
         watching = asyncio.create_task(trainer("watch", job_id, settings=standin_settings))
         code, out, _ = await trainer("call", "job.start", json.dumps({"job_id": job_id}), settings=standin_settings)
         assert json.loads(out)["status"] == "queued"
+        await found.until(lambda event: event["data"].get("step") == 10)
+        (tmp_path / "model" / "go").touch()
         code, out, err = await watching
         assert code == 0, err
         assert "completed" in out

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from daemon.core.lifecycle import ENDED
 from daemon.core.masking import mask
 from daemon.loops.context import Context
 from daemon.loops.handling.common import RefusedError, Sender, get_job
@@ -89,17 +90,19 @@ async def logs(ctx: Context, request: LogsRequest, _sender: Sender) -> JobLogs:
         )
     path = Path(job.log_file_path)
     size = await ctx.files.size(path)
+    final = job.status in ENDED
     if request.offset is None:
-        return await _tail(ctx, job.id, path, size, request.tail)
-    return await _range(ctx, job.id, path, size, request.offset, request.limit)
+        return await _tail(ctx, job.id, path, size, request.tail, final=final)
+    return await _range(ctx, job.id, path, size, request.offset, request.limit, final=final)
 
 
-async def _tail(ctx: Context, job_id: str, path: Path, size: int, count: int) -> JobLogs:
+async def _tail(ctx: Context, job_id: str, path: Path, size: int, count: int, *, final: bool) -> JobLogs:
     """The last `count` lines: reads back from the end, in growing steps, until there are enough."""
     want = CHUNK_BYTES
     while True:
         begin = max(0, size - want)
         data = await _read_all(ctx, path, begin, size - begin)
+        data = data if final else data[: _whole(data)]
         lines = shown(_lines(data, begin, whole_first=begin == 0))
         if len(lines) >= count or begin == 0 or want >= TAIL_BYTES:
             break
@@ -110,17 +113,20 @@ async def _tail(ctx: Context, job_id: str, path: Path, size: int, count: int) ->
         job_id=job_id,
         lines=tuple(mask(line.text) for line in last),
         offset=offset,
-        next_offset=size,
+        next_offset=begin + len(data),
         eof=True,
     )
 
 
-async def _range(ctx: Context, job_id: str, path: Path, size: int, offset: int, limit: int) -> JobLogs:
-    """The whole lines between `offset` and `offset + limit`; a longer line comes alone, cut."""
+async def _range(ctx: Context, job_id: str, path: Path, size: int, offset: int, limit: int, *, final: bool) -> JobLogs:
+    """The whole lines between `offset` and `offset + limit`; a longer line comes alone, cut.
+
+    A line that a running job has not ended yet is left for the next time.
+    """
     data = await _read_all(ctx, path, offset, limit)
     at_end = offset + len(data) >= size
-    cut = len(data) if at_end else data.rfind(b"\n") + 1
-    if cut == 0:
+    cut = len(data) if at_end and final else _whole(data)
+    if cut == 0 and not at_end:
         cut = len(data)
     lines = shown(_lines(data[:cut], offset, whole_first=True))
     return JobLogs(
@@ -130,6 +136,11 @@ async def _range(ctx: Context, job_id: str, path: Path, size: int, offset: int, 
         next_offset=offset + cut,
         eof=at_end,
     )
+
+
+def _whole(data: bytes) -> int:
+    """Bytes up to the last end of a line."""
+    return max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
 
 
 async def _read_all(ctx: Context, path: Path, offset: int, limit: int) -> bytes:

@@ -17,6 +17,7 @@ from daemon.loops.handling.common import (
 from daemon.loops.handling.paths import check_root
 from daemon.loops.resuming import last_resumable
 from daemon.ports import FolderTakenError
+from daemon.swift.argv import datasets_of, export_fault
 from daemon.swift.checkpoints import complete
 from schemas.commands import DeleteRequest, ExportRequest, JobRef, StopRequest
 from schemas.enums import ReplyErrorCode, TrainingStatus
@@ -104,12 +105,15 @@ async def export(ctx: Context, request: ExportRequest, sender: Sender) -> JobAcc
     found = await get_job(ctx, request.job_id)
     if found.status not in {S.COMPLETED, S.CANCELLED, S.FAILED}:
         raise conflict(found, "exported", "wait for its end, or stop it")
-    if found.train_type == "full" and request.quant_method is None:
-        raise RefusedError(
-            ReplyErrorCode.CONFLICT,
-            f"job {found.id} trained all parameters: there is no adapter to merge; its checkpoint is the model. "
-            "Give quant_method and quant_bits to quantize it",
-        )
+    fault = export_fault(
+        full=found.train_type == "full",
+        merge_lora=request.merge_lora,
+        quant_method=request.quant_method,
+        quant_bits=request.quant_bits,
+        datasets=datasets_of(found),
+    )
+    if fault is not None:
+        raise RefusedError(ReplyErrorCode.CONFLICT, f"job {found.id} can't be exported like that: {fault}")
     order = ExportOrder(
         checkpoint=await _checkpoint(ctx, found, request.checkpoint),
         merge_lora=request.merge_lora and found.train_type != "full",

@@ -66,7 +66,10 @@ async def _check_options(ctx: Context, request: CreateRequest) -> None:
     faults = tuple(
         Fault(loc=("extra_args", name), message=message, input=name)
         for name, message in check_extra_args(
-            request, installed, allow_external_plugins=ctx.settings.allow_external_plugins
+            request,
+            installed,
+            allow_external_plugins=ctx.settings.allow_external_plugins,
+            confined=bool(ctx.settings.root_paths),
         )
     )
     if faults:

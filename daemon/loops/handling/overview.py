@@ -89,10 +89,7 @@ async def _node_state(ctx: Context, node_id: str, state: NodeState, message: str
 async def system_status(ctx: Context, _request: Empty, _sender: Sender) -> SystemStatus:
     """Each part, `ok` or what is wrong with it."""
     broker, store, devices = await ctx.bus.check(), await ctx.store.check(), await ctx.devices.check()
-    try:
-        version, swift = (await ctx.toolchain.installed()).version, "ok"
-    except ToolchainError as error:
-        version, swift = "unknown", str(error)
+    version, swift = await _swift(ctx)
     parts = (broker, store, devices, swift)
     return SystemStatus(
         status="ok" if all(part == "ok" for part in parts) else "degraded",
@@ -104,3 +101,12 @@ async def system_status(ctx: Context, _request: Empty, _sender: Sender) -> Syste
         versions={"swift-trainer": __version__, "ms-swift": version},
         counts=await ctx.store.counts(),
     )
+
+
+async def _swift(ctx: Context) -> tuple[str, str]:
+    """Version and state of ms-swift."""
+    try:
+        installed = await ctx.toolchain.installed()
+    except ToolchainError as error:
+        return "unknown", str(error)
+    return installed.version, installed.state

@@ -2,25 +2,23 @@
 
 A path is local if it says so (begins with `/`, `./`, `../` or `~`, or ends in a data file's name before any `#N`), or
 if something of that name is in the work folder, because that is what ms-swift would then use. Anything else may be a
-hub's id.
+hub's id. Which values are opened, and under which readings, `daemon.swift.paths` knows.
 """
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from daemon.loops.context import Context
 from daemon.loops.handling.common import RefusedError
+from daemon.swift.paths import Place, opened_by
 from schemas.enums import ReplyErrorCode
 from schemas.kinds import TrainingFields
 from schemas.replies import Fault
 
 _ROWS = re.compile(r"#\d+$")
+_DATA_FILE = (".json", ".jsonl", ".csv", ".parquet")
 FOLDERS = frozenset({"HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "MODELSCOPE_CACHE", "WANDB_DIR"})
 """Environment names of a request that name a folder."""
-_DATA_FILE = (".json", ".jsonl", ".csv", ".parquet")
-
-Located = tuple[tuple[str | int, ...], str]
 
 
 def says_local(value: str) -> bool:
@@ -31,32 +29,33 @@ def says_local(value: str) -> bool:
 
 def local_path(ctx: Context, value: str) -> Path:
     """Where a local value points to, before symlinks are followed."""
-    return ctx.settings.work_path / Path(_ROWS.sub("", value)).expanduser()
+    return ctx.settings.work_path / Path(value).expanduser()
 
 
 async def check_paths(ctx: Context, request: TrainingFields) -> None:
     """Refuse a request whose local paths are missing (`invalid_request`) or outside the roots (`forbidden`)."""
     faults: list[Fault] = []
-    for loc, value in _inputs(request):
-        path = local_path(ctx, value)
-        exists = await ctx.files.exists(path)
-        if says_local(value) and not exists:
-            message = f"{path} does not exist on node {ctx.node_id}; give an existing path, or a hub's id"
-            faults.append(Fault(loc=loc, message=message, input=value))
-        elif exists:
-            await check_root(ctx, loc, path)
+    for place, readings in opened_by(request):
+        paths = [local_path(ctx, reading) for reading in readings]
+        there = [path for path in paths if await ctx.files.exists(path)]
+        for path in there:
+            await check_root(ctx, place, path)
+        if there or not says_local(readings[0]):
+            continue
+        if place[0] == "extra_args":  # it may be made by the training
+            await check_root(ctx, place, paths[0])
+            continue
+        message = f"{paths[-1]} does not exist on node {ctx.node_id}; give an existing path, or a hub's id"
+        faults.append(Fault(loc=place, message=message, input=readings[0]))
     await check_root(ctx, ("output_dir",), local_path(ctx, request.output_dir))
     for name in sorted(FOLDERS & request.env.keys()):
         await check_root(ctx, ("env", name), local_path(ctx, request.env[name]))
-    for name, value in request.extra_args.items():
-        for item in value if isinstance(value, list) else [value]:
-            if isinstance(item, str) and says_local(item):
-                await check_root(ctx, ("extra_args", name), local_path(ctx, item))
     if faults:
-        raise RefusedError(ReplyErrorCode.INVALID_REQUEST, f"{faults[0].loc[0]}: {faults[0].message}", tuple(faults))
+        where = ".".join(map(str, faults[0].loc))
+        raise RefusedError(ReplyErrorCode.INVALID_REQUEST, f"{where}: {faults[0].message}", tuple(faults))
 
 
-async def check_root(ctx: Context, loc: tuple[str | int, ...], path: Path) -> None:
+async def check_root(ctx: Context, loc: Place, path: Path) -> None:
     """Refuse a path that resolves outside the allowed roots."""
     roots = ctx.settings.root_paths
     if not roots:
@@ -69,17 +68,3 @@ async def check_root(ctx: Context, loc: tuple[str | int, ...], path: Path) -> No
     raise RefusedError(
         ReplyErrorCode.FORBIDDEN, f"{loc[0]}: {message}", (Fault(loc=loc, message=message, input=str(path)),)
     )
-
-
-def _inputs(request: TrainingFields) -> Iterator[Located]:
-    """The values of a request that may be local paths to read, each with its place."""
-    yield ("model_path",), request.model_path
-    data_path = getattr(request, "data_path", None)
-    if isinstance(data_path, str):
-        yield ("data_path",), data_path
-    for field in ("datasets", "val_datasets", "external_plugins"):
-        for index, value in enumerate(getattr(request, field, None) or ()):
-            yield (field, index), value
-    deepspeed = getattr(request, "deepspeed", None)
-    if isinstance(deepspeed, str):
-        yield ("deepspeed",), deepspeed

@@ -104,7 +104,7 @@ async def serve(ctx: Context, stopping: asyncio.Event, ready: asyncio.Event) -> 
     async with (
         _aside("asking ms-swift", _ask_swift(ctx, started_at)),
         _running(heartbeat=heartbeat(ctx, started_at), telemetry=telemetry(ctx)),
-        _finally("node offline", NODE_BUDGET_S, lambda: go_offline(ctx)),
+        _finally("node offline", NODE_BUDGET_S, lambda: _leave(ctx)),
         _running(outbox=outbox(ctx)),
         _finally("outbox flush", OUTBOX_BUDGET_S, lambda: flush(ctx)),
         asyncio.TaskGroup() as group,
@@ -120,6 +120,12 @@ async def serve(ctx: Context, stopping: asyncio.Event, ready: asyncio.Event) -> 
             log.info("daemon_started", "ready", node_id=ctx.node_id, devices=len(ctx.board.devices))
             await stopping.wait()
             log.info("daemon_stopping", "stopping", running=supervision.running, on_exit=ctx.settings.on_exit)
+
+
+async def _leave(ctx: Context) -> None:
+    """Say that the node is offline; the outbox's loop has ended, so that is published here."""
+    await go_offline(ctx)
+    await flush(ctx)
 
 
 async def _ask_swift(ctx: Context, started_at: datetime) -> None:

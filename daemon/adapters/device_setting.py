@@ -6,8 +6,8 @@ from daemon.adapters.cpu_devices import CpuSlots
 from daemon.adapters.nvml import NvmlDevices, NvmlError
 from daemon.ports import Devices
 
-_CPU = re.compile(r"^cpu(?::(\d{1,4}))?$")
-_LIST = re.compile(r"^\d{1,4}(,\d{1,4})*$")
+_CPU = re.compile(r"^cpu(?::([0-9]{1,4}))?$")
+_LIST = re.compile(r"^[0-9]{1,4}(,[0-9]{1,4})*$")
 
 
 class DeviceSettingError(Exception):
@@ -15,8 +15,11 @@ class DeviceSettingError(Exception):
 
 
 def make_devices(setting: str, node_id: str) -> Devices:
-    """The devices of `auto` (NVML), `0,2,3` (NVML indices), `cpu` (one slot) or `cpu:N`. Raises `DeviceSettingError`."""
-    text = setting.strip().lower()
+    """The devices of `auto` (NVML), of `0,2,3` (NVML indices), of `cpu` (one slot) or `cpu:N`.
+
+    Raises `DeviceSettingError`.
+    """
+    text = "".join(setting.lower().split())
     cpu = _CPU.match(text)
     if cpu:
         count = int(cpu[1] or 1)

@@ -1,18 +1,20 @@
 """NVIDIA GPUs through NVML (`nvidia-ml-py`), on a thread of their own.
 
-A driver can hang, and a GPU can fall off the bus; both take devices out of use and never the daemon: every reading has a
-time limit, and what one device does not answer is None for it alone.
+A driver can hang, and a GPU can fall off the bus; both take devices out of use and never the daemon: every reading has
+a time limit, and what one device does not answer is None for it alone. A thread that hangs in the driver can't be
+ended; it is left behind, no second one is sent after it, and it does not keep the daemon from ending.
 """
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psutil
-import pynvml
 
+from daemon.adapters import nvml_calls
+from daemon.adapters.nvml_calls import NVML_ERROR, Handle, or_none
 from daemon.logs import get_log
 from schemas.enums import DeviceState
 from schemas.events import Device, DeviceProcess
@@ -20,7 +22,7 @@ from schemas.events import Device, DeviceProcess
 log = get_log("nvml")
 
 READ_LIMIT_S = 10.0
-MIB = 1024 * 1024
+START_LIMIT_S = 30.0
 T = TypeVar("T")
 
 
@@ -31,22 +33,28 @@ class NvmlError(Exception):
 class NvmlDevices:
     """The GPUs of this host, or those of them that a setting names."""
 
-    def __init__(self, node_id: str, indices: tuple[int, ...] | None) -> None:
+    def __init__(
+        self,
+        node_id: str,
+        indices: tuple[int, ...] | None,
+        *,
+        read_limit_s: float = READ_LIMIT_S,
+        start_limit_s: float = START_LIMIT_S,
+    ) -> None:
         self._node_id = node_id
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nvml")
+        self._read_limit_s = read_limit_s
         self._last: tuple[Device, ...] = ()
         self._reading: asyncio.Future[tuple[Device, ...]] | None = None
-        try:
-            pynvml.nvmlInit()
-            count = int(pynvml.nvmlDeviceGetCount())
-        except pynvml.NVMLError as error:
-            raise NvmlError(
-                f"NVML does not answer ({error}): is the NVIDIA driver installed, and can this user use it? "
-                "On a host without a GPU set SWIFT_TRAINER_DEVICES=cpu"
-            ) from None
+        count = _start(start_limit_s)
         missing = sorted(set(indices or ()) - set(range(count)))
         if missing:
-            raise NvmlError(f"SWIFT_TRAINER_DEVICES names {missing}, but this host has {count} devices, from 0 on")
+            named = ", ".join(map(str, missing))
+            there = f"0 to {count - 1}" if count else "none"
+            raise NvmlError(
+                f"SWIFT_TRAINER_DEVICES names device {named}, which this host does not have; it has {there}"
+            )
+        if not count:
+            raise NvmlError("the NVIDIA driver has no device; on a host without a GPU set SWIFT_TRAINER_DEVICES=cpu")
         self._indices = tuple(range(count)) if indices is None else indices
 
     @property
@@ -56,19 +64,15 @@ class NvmlDevices:
 
     async def read(self) -> tuple[Device, ...]:
         """All devices with their present use. Never raises for a device; a driver that hangs makes all unhealthy."""
-        loop = asyncio.get_running_loop()
         if self._reading is None or self._reading.done():
-            self._reading = loop.run_in_executor(self._thread, self._read_all)
-        try:
-            async with asyncio.timeout(READ_LIMIT_S):
-                self._last = await asyncio.shield(self._reading)
-        except TimeoutError:
-            reason = f"the driver has not answered for {READ_LIMIT_S:g} s"
-            known = self._last or tuple(self._unknown(index, reason) for index in self._indices)
-            return tuple(
-                device.model_copy(update={"state": DeviceState.UNHEALTHY, "reason": reason}) for device in known
-            )
-        return self._last
+            self._reading = _in_thread(self._read_all)
+        done, _ = await asyncio.wait({self._reading}, timeout=self._read_limit_s)
+        if done:
+            self._last = self._reading.result()
+            return self._last
+        reason = f"the driver has not answered for {self._read_limit_s:g} s"
+        known = self._last or tuple(self._unknown(index, reason) for index in self._indices)
+        return tuple(device.model_copy(update={"state": DeviceState.UNHEALTHY, "reason": reason}) for device in known)
 
     async def check(self) -> str:
         """`ok`, or which devices are unhealthy."""
@@ -76,8 +80,9 @@ class NvmlDevices:
         return "; ".join(f"device {device.index}: {device.reason}" for device in bad) or "ok"
 
     async def close(self) -> None:
-        """Let go of NVML; a thread that hangs in the driver is left behind."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Let go of NVML, unless a thread hangs in it."""
+        if self._reading is None or self._reading.done():
+            await asyncio.wait({_in_thread(lambda: or_none(nvml_calls.stop))}, timeout=self._read_limit_s)
 
     def _unknown(self, index: int, reason: str) -> Device:
         return Device(node_id=self._node_id, index=index, name="unknown", state=DeviceState.UNHEALTHY, reason=reason)
@@ -87,46 +92,88 @@ class NvmlDevices:
 
     def _read_one(self, index: int) -> Device:
         try:
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-        except pynvml.NVMLError as error:
+            handle = nvml_calls.handle(index)
+            memory = nvml_calls.memory(handle)
+            return Device(
+                node_id=self._node_id,
+                index=index,
+                uuid=or_none(lambda: nvml_calls.uuid(handle)),
+                name=or_none(lambda: nvml_calls.name(handle)) or "unknown",
+                memory_total_mib=memory.total_mib,
+                memory_used_mib=memory.used_mib,
+                memory_free_mib=memory.free_mib,
+                utilization=or_none(lambda: nvml_calls.utilization(handle)),
+                temperature=or_none(lambda: nvml_calls.temperature(handle)),
+                power=or_none(lambda: nvml_calls.power(handle)),
+                processes=_processes(handle),
+            )
+        except NVML_ERROR as error:
             return self._unknown(index, f"NVML: {error}")
-        use = _ask(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle))
-        milliwatt = _ask(lambda: pynvml.nvmlDeviceGetPowerUsage(handle))
-        return Device(
-            node_id=self._node_id,
-            index=index,
-            uuid=_text(_ask(lambda: pynvml.nvmlDeviceGetUUID(handle))),
-            name=_text(_ask(lambda: pynvml.nvmlDeviceGetName(handle))) or "unknown",
-            memory_total_mib=memory.total / MIB,
-            memory_used_mib=memory.used / MIB,
-            memory_free_mib=memory.free / MIB,
-            utilization=float(use.gpu) if use is not None else None,
-            temperature=_ask(lambda: float(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))),
-            power=milliwatt / 1000 if milliwatt is not None else None,
-            processes=_processes(handle),
+        except Exception as error:  # what one device answers must not take the others with it
+            log.crash("device_unreadable", "an answer that is not understood", error, index=index)
+            return self._unknown(index, f"its answer is not understood: {type(error).__name__}: {error}")
+
+
+def _processes(handle: Handle) -> tuple[DeviceProcess, ...]:
+    return tuple(
+        DeviceProcess(
+            pid=entry.pid, memory_mib=entry.memory_mib, user=_of(entry.pid, "username"), command=_of(entry.pid, "name")
         )
+        for entry in or_none(lambda: nvml_calls.processes(handle)) or ()
+    )
 
 
-def _ask(call: Callable[[], T]) -> T | None:
-    """An answer, or None where this device has none."""
-    try:
-        return call()
-    except pynvml.NVMLError:
-        return None
+def _of(pid: int, what: str) -> str | None:
+    """A process's user or command; None where it is gone, or in a container that can't be looked into."""
+    with contextlib.suppress(psutil.Error, OSError):
+        return str(getattr(psutil.Process(pid), what)())
+    return None
 
 
-def _text(value: str | bytes | None) -> str | None:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+def _start(limit_s: float) -> int:
+    """Begin with NVML; the number of devices. Raises `NvmlError`."""
+    found: list[int | Exception] = []
+
+    def begin() -> None:
+        try:
+            found.append(nvml_calls.start())
+        except Exception as error:
+            found.append(error)
+
+    thread = threading.Thread(target=begin, name="nvml start", daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    answer = found[0] if found else TimeoutError(f"nothing for {limit_s:g} s")
+    if isinstance(answer, Exception):
+        raise NvmlError(
+            f"NVML does not answer ({answer}): is the NVIDIA driver installed, and can this user use it (nvidia-smi)? "
+            "On a host without a GPU set SWIFT_TRAINER_DEVICES=cpu"
+        )
+    return answer
 
 
-def _processes(handle: Any) -> tuple[DeviceProcess, ...]:  # NVML's own opaque pointer
-    found: list[DeviceProcess] = []
-    for entry in _ask(lambda: pynvml.nvmlDeviceGetComputeRunningProcesses(handle)) or ():
-        user = command = None
-        with contextlib.suppress(psutil.Error):
-            process = psutil.Process(entry.pid)
-            user, command = process.username(), process.name()
-        memory = entry.usedGpuMemory / MIB if entry.usedGpuMemory is not None else None
-        found.append(DeviceProcess(pid=entry.pid, memory_mib=memory, user=user, command=command))
-    return tuple(found)
+def _in_thread(call: Callable[[], T]) -> "asyncio.Future[T]":
+    """Do it in a thread that the interpreter does not wait for at its end, as it would for an executor's."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def tell(result: T | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # pyright: ignore[reportArgumentType]  # no error: it is the result
+
+    def run() -> None:
+        result: T | None = None
+        error: BaseException | None = None
+        try:
+            result = call()
+        except Exception as raised:
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop may have ended meanwhile
+            loop.call_soon_threadsafe(tell, result, error)
+
+    threading.Thread(target=run, name="nvml", daemon=True).start()
+    return future

@@ -1,10 +1,14 @@
 """One connection to RabbitMQ with everything on it: the topology, the channels, the consumer.
 
-A session is made whole and replaced whole: whatever of it breaks, the connection or one channel, ends it, and
-`daemon.adapters.rabbit` opens the next. That is simpler, and recovers from more, than mending parts.
+A session is made whole and replaced whole: whatever of it breaks, the connection, a channel or the consumer, ends it,
+and `daemon.adapters.rabbit` opens the next. That is simpler, and recovers from more, than mending parts.
 
 The command queue is a quorum queue. A command that expires, or that was delivered 100 times without an acknowledgement
 (a daemon that dies of it), goes to the dead-letter queue through the same exchange as one that can't be understood.
+
+That the consumer is there is known in three ways. The broker says so when it ends it. The queue's count of consumers
+tells when there is none at all. And because that count has the consumers of other daemons in it, a consumer to which
+nothing has come for a while is replaced by a new one: what the broker has just confirmed is there.
 """
 
 import asyncio
@@ -14,63 +18,72 @@ from pathlib import Path
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage, AbstractQueue
-from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 from yarl import URL
 
-from daemon.core.masking import mask
+from daemon.adapters.rabbit_errors import said, talking
+from daemon.adapters.rabbit_replies import Connect, ReplyLine
 from daemon.ports import UnavailableError
 from schemas.commands import COMMANDS_EXCHANGE, COMMANDS_QUEUE, DEAD_EXCHANGE, DEAD_QUEUE, EVENTS_EXCHANGE
 
 CONNECT_LIMIT_S = 10.0
 CALL_LIMIT_S = 10.0
+CLOSE_LIMIT_S = 2.0
 DELIVERY_LIMIT = 100
+NO_LEADER = (
+    "if this lasts, the queue has lost its leader (a broker that was killed in the queue's first second): "
+    "delete it with rabbitmqctl delete_queue, and it is made again"
+)
 
-BROKER_ERRORS = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError, asyncio.InvalidStateError, RuntimeError)
-"""What aio-pika raises when the broker is away: its own errors, the socket's, and those of closed channels."""
-
-OnMessage = Callable[["Session", AbstractIncomingMessage], Awaitable[None]]
-
-
-def unavailable(doing: str, error: BaseException) -> UnavailableError:
-    """The port's error for a broker that is away."""
-    text = mask(str(error)) or type(error).__name__
-    return UnavailableError(f"the broker is away ({doing}: {text})")
+OnMessage = Callable[["Session", AbstractIncomingMessage], None]
 
 
 class Session:
     """One connection, alive until `ended` is set."""
 
-    def __init__(self, connection: AbstractConnection) -> None:
+    def __init__(self, connection: AbstractConnection, connect: Connect) -> None:
         self.connection = connection
+        self.replies = ReplyLine(connect)
         self.ended = asyncio.Event()
+        self.reason = ""
+        """Why it ended."""
+        self.unacknowledged = 0
+        self.received = 0
         self.confirmed_events: AbstractExchange
         self.confirmed_dead: AbstractExchange
         self.live_events: AbstractExchange
-        self.replies: AbstractExchange
         self._checks: AbstractChannel
+        self._consuming: AbstractChannel
         self._queue: AbstractQueue
         self._consumer: str | None = None
+        self._on_message: OnMessage
+        self._received_before = 0
 
     @classmethod
     async def open(cls, url: str, *, name: str, ca_file: str | None, heartbeat_s: int) -> "Session":
         """Connect and declare the topology. Raises `UnavailableError`."""
-        place = URL(url)
-        place = place.update_query(heartbeat=str(heartbeat_s)) if "heartbeat" not in place.query else place
+        try:
+            place = URL(url)
+            place = place.update_query(heartbeat=str(heartbeat_s)) if "heartbeat" not in place.query else place
+        except ValueError as error:
+            raise UnavailableError(f"SWIFT_TRAINER_AMQP_URL is not a URL: {said(error)}") from None
         context = ssl.create_default_context(cafile=ca_file) if place.scheme == "amqps" else None
-        try:
+
+        async def connect(what: str) -> AbstractConnection:
             async with asyncio.timeout(CONNECT_LIMIT_S):
-                connection = await aio_pika.connect(
-                    place, client_properties={"connection_name": name}, ssl_context=context
+                return await aio_pika.connect(
+                    place, client_properties={"connection_name": f"{name} {what}"}, ssl_context=context
                 )
-        except (*BROKER_ERRORS, ValueError) as error:
-            raise unavailable("connecting", error) from None
-        session = cls(connection)
+
+        with talking("connecting", hint="is the broker running? check SWIFT_TRAINER_AMQP_URL"):
+            connection = await connect("commands and events")
+        session = cls(connection, lambda: connect("replies"))
         try:
-            async with asyncio.timeout(CONNECT_LIMIT_S):
-                await session._prepare()
-        except BROKER_ERRORS as error:
+            with talking("declaring exchanges and queues"):
+                async with asyncio.timeout(CONNECT_LIMIT_S):
+                    await session._prepare()
+        except BaseException:
             await session.close()
-            raise unavailable("declaring exchanges and queues", error) from None
+            raise
         return session
 
     async def _prepare(self) -> None:
@@ -82,8 +95,10 @@ class Session:
         self.confirmed_dead = await topology.declare_exchange(DEAD_EXCHANGE, fanout, durable=True)
         dead = await topology.declare_queue(DEAD_QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
         await dead.bind(DEAD_EXCHANGE)
-        consuming = await self._channel(confirms=False)
-        self._queue = await consuming.declare_queue(
+        self._consuming = await self._channel(confirms=False)
+        consuming = await self._consuming.get_underlay_channel()
+        consuming.on_consumer_cancel_callbacks.add(self._on_cancel)
+        self._queue = await self._consuming.declare_queue(
             COMMANDS_QUEUE,
             durable=True,
             arguments={
@@ -93,10 +108,8 @@ class Session:
             },
         )
         await self._queue.bind(commands, "#")
-        self._consuming = consuming
         live = await self._channel(confirms=False)
         self.live_events = await live.get_exchange(EVENTS_EXCHANGE, ensure=False)
-        self.replies = (await self._channel(confirms=False)).default_exchange
         self._checks = topology
 
     async def _channel(self, *, confirms: bool) -> AbstractChannel:
@@ -105,47 +118,98 @@ class Session:
         channel.close_callbacks.add(self._on_close)
         return channel
 
-    def _on_close(self, *_: object) -> None:
+    # ------------------------------------------------------------ its end
+
+    def end(self, reason: str) -> None:
+        """Have it replaced."""
+        self.reason = self.reason or reason
         self.ended.set()
 
-    async def consume(self, prefetch: int, on_message: OnMessage) -> None:
-        """Begin to take commands. Raises `UnavailableError`."""
+    def _on_close(self, _: object, error: BaseException | None = None) -> None:
+        self.end("closed" if error is None else said(error))
 
-        async def hand_on(message: AbstractIncomingMessage) -> None:
-            await on_message(self, message)
-
-        try:
-            await self._consuming.set_qos(prefetch_count=prefetch)
-            self._consumer = await self._queue.consume(hand_on, timeout=CALL_LIMIT_S)
-        except BROKER_ERRORS as error:
-            raise unavailable("consuming", error) from None
-
-    async def stop_consuming(self) -> None:
-        """Take no more commands; those that were handed on can still be acknowledged."""
-        if self._consumer is not None and not self.ended.is_set():
-            consumer, self._consumer = self._consumer, None
-            try:
-                await self._queue.cancel(consumer, timeout=CALL_LIMIT_S)
-            except BROKER_ERRORS as error:
-                raise unavailable("ending the consumer", error) from None
-
-    async def consumers(self) -> int:
-        """How many consumers the broker counts on the command queue. Raises `UnavailableError`."""
-        try:
-            async with asyncio.timeout(CALL_LIMIT_S):
-                found = await self._checks.declare_queue(COMMANDS_QUEUE, passive=True)
-        except BROKER_ERRORS as error:
-            raise unavailable("asking for the queue", error) from None
-        return found.declaration_result.consumer_count or 0
+    def _on_cancel(self, _: object) -> None:
+        self.end("the broker ended our consumer; was the command queue deleted?")
 
     async def close(self) -> None:
         """End the connection; an error is of no interest any more."""
-        self.ended.set()
+        self.end("closed by us")
+        await asyncio.gather(_quietly(self.connection.close), _quietly(self.replies.close))
+
+    # ------------------------------------------------------------ commands
+
+    async def consume(self, prefetch: int, on_message: OnMessage) -> None:
+        """Begin to take commands. Raises `UnavailableError`."""
+        self._on_message = on_message
+        with talking("consuming", hint=NO_LEADER):
+            await self._consuming.set_qos(prefetch_count=prefetch, timeout=CALL_LIMIT_S)
+            self._consumer = await self._queue.consume(self._receive, timeout=CALL_LIMIT_S)
+
+    async def _receive(self, message: AbstractIncomingMessage) -> None:
+        """Hand a message on; waits for nothing, so that messages stay in order."""
+        if not self.ended.is_set():
+            self.received += 1
+            self.unacknowledged += 1
+            self._on_message(self, message)
+
+    async def ack(self, message: AbstractIncomingMessage) -> None:
+        """Acknowledge. Raises `UnavailableError`; then the broker sends the message again."""
+        with talking("acknowledging"):
+            await message.ack()
+        self.unacknowledged -= 1
+
+    async def stop_consuming(self) -> None:
+        """Take no more commands; those that were handed on can still be acknowledged. Raises `UnavailableError`."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None and not self.ended.is_set():
+            with talking("ending the consumer"):
+                await self._queue.cancel(consumer, timeout=CALL_LIMIT_S)
+
+    async def check_consumer(self) -> None:
+        """Have a living consumer, or end the session. For a call now and then; does nothing while messages come."""
+        quiet = self.unacknowledged == 0 and self.received == self._received_before
+        self._received_before = self.received
+        consumer = self._consumer
+        if consumer is None or await self.blocked():
+            return
         try:
+            if await self.consumers() == 0:
+                self.end("the broker counts no consumer on the command queue")
+            elif quiet:
+                await self.stop_consuming()  # first, or commands that come meanwhile would lose their order
+                with talking("renewing the consumer"):
+                    self._consumer = await self._queue.consume(self._receive, timeout=CALL_LIMIT_S)
+        except UnavailableError as error:
+            self.end(str(error))
+
+    async def consumers(self) -> int:
+        """How many consumers the broker counts on the command queue, all daemons' together. Raises
+        `UnavailableError`."""
+        with talking("asking for the queue"):
             async with asyncio.timeout(CALL_LIMIT_S):
-                await self.connection.close()
-        except BROKER_ERRORS:
-            pass
+                found = await self._checks.declare_queue(COMMANDS_QUEUE, passive=True)
+        return found.declaration_result.consumer_count or 0
+
+    async def blocked(self) -> bool:
+        """Whether the broker has told us that it takes nothing more: an alarm."""
+        transport = self.connection.transport
+        if transport is None:
+            return False
+        try:
+            async with asyncio.timeout(0):
+                await transport.connection.ready()
+        except TimeoutError:
+            return True
+        return False
+
+
+async def _quietly(close: Callable[[], Awaitable[None]]) -> None:
+    try:
+        with talking("closing"):
+            async with asyncio.timeout(CLOSE_LIMIT_S):
+                await close()
+    except UnavailableError:
+        return
 
 
 def readable_file(path: str | None) -> str | None:

@@ -22,11 +22,11 @@ from daemon.loops.reading import LogReader
 from daemon.loops.recorder import Recorder
 from daemon.loops.resuming import last_resumable
 from daemon.loops.tracking import Tracker
-from daemon.ports import Run, RunEnd, SpawnError
+from daemon.ports import Run, RunEnd, SpawnError, UnavailableError
 from daemon.swift.argv import MERGEABLE
 from daemon.swift.failures import classify
 from schemas.enums import ErrorCode, TrainingStatus
-from schemas.jobs import ExportOrder, TrainingJob
+from schemas.jobs import ExportOrder, StopOrder, TrainingJob
 
 log = get_log("supervising")
 
@@ -105,8 +105,7 @@ class _Watch:
         """Carry out a stop as soon as the document asks for it, or the deadline has passed."""
         ordered_grace_s: float | None = None
         while True:
-            job = await read_job(self._ctx, self._job.id)
-            order = job.internal.stop if job is not None else None
+            order = await self._order()
             if order is not None and (ordered_grace_s is None or order.grace_s < ordered_grace_s):
                 ordered_grace_s = order.grace_s
                 save = order.save and "graceful_exit" in self._job.swift_argv
@@ -119,6 +118,15 @@ class _Watch:
             ending = ordered_grace_s is not None or self.timed_out_s is not None
             poll_s = self._ctx.settings.poll_seconds
             await self._hint.wait(self._ctx.clock, poll_s if ending else self._deadline.wait_s(poll_s))
+
+    async def _order(self) -> StopOrder | None:
+        """The stop that the document asks for. While the store is away there is none, and the deadline holds."""
+        try:
+            job = await self._ctx.store.get_job(self._job.id)
+        except UnavailableError as error:
+            log.debug("orders_wait", str(error), job_id=self._job.id)
+            return None
+        return None if job is None else job.internal.stop
 
     async def checkpoints(self) -> None:
         """Look for a checkpoint on disk: at first, for what was saved while no daemon ran, and while one is written."""

@@ -8,9 +8,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test  # pyright: ignore[reportUnknownVariableType]
 
 from daemon.core.lifecycle import ENDED, MOVES, Cause, IllegalMoveError
-from daemon.core.moves import checkpoint_seen, claimed, created, move, queued, stop_ordered, with_reply
-from schemas.enums import ErrorCode, TrainingStatus
-from schemas.jobs import StopOrder, TrainingJob
+from daemon.core.moves import (
+    checkpoint_seen,
+    claimed,
+    created,
+    export_moved,
+    export_ordered,
+    failed_before_start,
+    move,
+    queued,
+    stop_ordered,
+    with_reply,
+)
+from schemas.enums import ErrorCode, ExportStatus, TrainingStatus
+from schemas.jobs import ExportOrder, StopOrder, TrainingJob
 from tests.core.factory import NODE, NOW, make_job
 
 
@@ -76,6 +87,90 @@ def test_replies_are_kept_to_a_bound() -> None:
     for number in range(50):
         job = with_reply(job, f"m{number}", {"ok": True})
     assert [entry.message_id for entry in job.internal.replies] == [f"m{number}" for number in range(30, 50)]
+
+
+def test_a_change_without_a_message_id_remembers_nothing() -> None:
+    job = make_job()
+    assert with_reply(job, None, {"ok": True}) is job
+
+
+def test_a_claim_from_a_checkpoint_begins_at_its_step_and_says_so() -> None:
+    job = queued(make_job(), Cause.START, at=NOW, by=NODE, reason="start", resume_from="/run/checkpoint-40")
+    job = job.model_copy(update={"total_steps": 100, "current_step": 55, "loss": 2.0})
+    resumed = claimed(
+        job,
+        at=NOW,
+        by=NODE,
+        devices=(0, 1),
+        log_file_path="/l",
+        argv=("swift",),
+        log_size=9,
+        metrics_size=4,
+        resume_step=40,
+    )
+    assert (resumed.current_step, resumed.total_steps, resumed.progress, resumed.loss) == (40, 100, 40.0, None)
+    internal = resumed.internal
+    assert (internal.log_offset, internal.attempt_offset, internal.metrics_offset, internal.checkpoint_step) == (
+        9,
+        9,
+        4,
+        40,
+    )
+    reason = internal.outbox[-1].event.data["reason"]
+    assert reason == "attempt 1 on node node-a, devices 0,1, from /run/checkpoint-40"
+
+
+def test_a_claim_from_the_beginning_forgets_how_many_steps_there_were() -> None:
+    job = queued(make_job(), Cause.START, at=NOW, by=NODE, reason="start")
+    first = claim(job.model_copy(update={"total_steps": 100, "current_step": 55}))
+    assert (first.current_step, first.total_steps, first.progress) == (0, None, 0.0)
+
+
+def test_a_stop_that_saves_says_so() -> None:
+    job = queued(make_job(), Cause.START, at=NOW, by=NODE, reason="start")
+    stopped = stop_ordered(claim(job), StopOrder(grace_s=5, save=True, requested_at=NOW), by=NODE)
+    assert stopped.status is TrainingStatus.STOPPING
+    assert stopped.internal.outbox[-1].event.data["reason"] == "stop requested, saving a checkpoint first"
+
+
+def test_a_job_that_can_not_be_started_fails_out_of_the_queue() -> None:
+    job = queued(make_job(), Cause.START, at=NOW, by=NODE, reason="start")
+    failed = failed_before_start(job, at=NOW, by=NODE, code=ErrorCode.SPAWN_FAILED, message="no swift")
+    assert (failed.status, failed.error_code, failed.error_message) == (
+        TrainingStatus.FAILED,
+        ErrorCode.SPAWN_FAILED,
+        "no swift",
+    )
+    assert failed.attempt == 0
+
+
+def test_an_export_has_a_life_beside_the_jobs_status() -> None:
+    order = ExportOrder(checkpoint="/run/checkpoint-8", merge_lora=True, requested_at=NOW)
+    job = export_ordered(make_job(), order, at=NOW, by=NODE)
+    running = export_moved(job, ExportStatus.RUNNING, at=NOW, by=NODE, changes={}, export_devices=(1,))
+    done = export_moved(
+        running, ExportStatus.COMPLETED, at=NOW, by=NODE, changes={"export_path": "/merged"}, export_devices=()
+    )
+    assert {found.status for found in (job, running, done)} == {TrainingStatus.PENDING}
+    assert (running.export_time, running.internal.export_devices) == (None, (1,))
+    assert (done.export_completed, done.export_time, done.export_error) == (True, NOW, None)
+    told = [entry.event.data for entry in done.internal.outbox[1:]]
+    assert [data["export_status"] for data in told] == ["queued", "running", "completed"]
+    assert {data["checkpoint"] for data in told} == {"/run/checkpoint-8"}
+    assert [entry.routing_key for entry in done.internal.outbox[1:]] == [
+        f"job.job-1.export.{status}" for status in ("queued", "running", "completed")
+    ]
+
+
+def test_a_failed_export_says_why_and_another_order_clears_it() -> None:
+    failed = export_moved(
+        make_job(), ExportStatus.FAILED, at=NOW, by=NODE, changes={"export_error": "no space"}, export_order=None
+    )
+    assert (failed.export_completed, failed.export_error) == (False, "no space")
+    assert failed.internal.outbox[-1].event.data["checkpoint"] is None
+    order = ExportOrder(checkpoint="/run/checkpoint-8", merge_lora=True, requested_at=NOW)
+    again = export_ordered(failed, order, at=NOW, by=NODE)
+    assert (again.export_error, again.export_time, again.export_path) == (None, None, None)
 
 
 class JobMachine(RuleBasedStateMachine):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from daemon.core.lifecycle import EXPORT_UNDER_WAY, WAITS_OR_RUNS, Cause
 from daemon.core.moves import export_ordered, queued, stop_ordered, with_reply
-from daemon.loops.context import Context, Step, change_job
+from daemon.loops.context import Context, Step, change_job, persistently
 from daemon.loops.handling.common import (
     RefusedError,
     Sender,
@@ -16,7 +16,7 @@ from daemon.loops.handling.common import (
 )
 from daemon.loops.handling.paths import check_root
 from daemon.loops.resuming import last_resumable
-from daemon.ports import FolderTakenError
+from daemon.ports import FolderTakenError, UnavailableError
 from daemon.swift.argv import datasets_of, export_fault
 from daemon.swift.checkpoints import complete
 from schemas.commands import DeleteRequest, ExportRequest, JobRef, StopRequest
@@ -127,7 +127,8 @@ async def export(ctx: Context, request: ExportRequest, sender: Sender) -> JobAcc
         if job.status not in {S.COMPLETED, S.CANCELLED, S.FAILED}:
             raise conflict(job, "exported", "wait for its end, or stop it")
         if job.export_status in EXPORT_UNDER_WAY:
-            if job.internal.export_order is not None and job.internal.export_order.checkpoint == order.checkpoint:
+            before = job.internal.export_order
+            if before is not None and before.model_copy(update={"requested_at": order.requested_at}) == order:
                 return None
             raise RefusedError(ReplyErrorCode.CONFLICT, f"job {job.id} is being exported already; wait for its end")
         moved = export_ordered(job, order, at=ctx.clock.now(), by=ctx.node_id)
@@ -151,12 +152,20 @@ async def delete(ctx: Context, request: DeleteRequest, _sender: Sender) -> JobDe
         run_dir = Path(job.run_dir) if job.run_dir else None
         if request.purge_output and run_dir is not None:
             await check_root(ctx, ("purge_output",), run_dir)
-        if await ctx.store.delete_job(job):
+        if await _removed(ctx, job):
             break
     if request.purge_output and run_dir is not None:
         await ctx.files.remove_tree(run_dir)
         return JobDeleted(job_id=job.id, message=f"deleted with its run folder {run_dir}")
     return JobDeleted(job_id=job.id, message="deleted; its output and its log file are still there")
+
+
+async def _removed(ctx: Context, job: TrainingJob) -> bool:
+    """Remove the document. Where the answer was lost, look whether it is gone: then this command has removed it."""
+    try:
+        return await ctx.store.delete_job(job)
+    except UnavailableError:
+        return await persistently(ctx, "a removal", lambda: ctx.store.get_job(job.id), job_id=job.id) is None
 
 
 async def _change(ctx: Context, job_id: str, step: Step) -> TrainingJob:

@@ -1,0 +1,60 @@
+"""The settings: the contract's names and defaults, from the environment and a `.env` file."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from daemon.settings import Settings, node_name
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting in the environment, no `.env` in the current folder."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"SWIFT_TRAINER_{name.upper()}", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_contracts_defaults() -> None:
+    found = Settings()
+    assert found.amqp_url.get_secret_value() == "amqp://guest:guest@localhost:5672/"
+    assert found.mongodb_url.get_secret_value() == "mongodb://localhost:27017"
+    assert found.mongodb_database == "swift_trainer"
+    assert found.state_path == Path.home() / ".local/state/swift-trainer"
+    assert found.swift_command == "swift"
+    assert found.devices == "auto"
+    assert found.root_paths == ()
+    assert found.work_path == Path.cwd()
+    assert found.allow_external_plugins is False
+    assert (found.stop_grace_seconds, found.lease_seconds) == (30, 30)
+    assert found.log_path("llm", "j-1") == found.state_path / "logs" / "llm_training_j-1.log"
+
+
+def test_a_dot_env_file_is_read_and_the_environment_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("SWIFT_TRAINER_NODE_ID=from-file\nSWIFT_TRAINER_DEVICES=cpu:3\nOTHER=1\n")
+    monkeypatch.setenv("SWIFT_TRAINER_NODE_ID", "from-environment")
+    found = Settings()
+    assert (found.node_id, found.devices) == ("from-environment", "cpu:3")
+
+
+def test_secrets_are_not_in_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWIFT_TRAINER_AMQP_URL", "amqp://u:s3cret@host/")
+    assert "s3cret" not in repr(Settings())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("NODE_ID", "a.b"), ("NODE_ID", ""), ("STOP_GRACE_SECONDS", "-1"), ("LOG_FORMAT", "xml"), ("POLL_SECONDS", "0")],
+)
+def test_a_bad_value_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"SWIFT_TRAINER_{name}", value)
+    with pytest.raises(ValidationError, match=name.lower()):
+        Settings()
+
+
+@pytest.mark.parametrize(
+    ("host", "node"), [("gpu-1", "gpu-1"), ("gpu1.lab.example", "gpu1-lab-example"), ("…", "node"), ("-a-", "a")]
+)
+def test_a_host_name_becomes_a_word_of_a_routing_key(host: str, node: str) -> None:
+    assert node_name(host) == node

@@ -1,0 +1,369 @@
+"""The commands, one by one: what each changes, answers and refuses."""
+
+from pathlib import Path
+
+import pytest
+
+from schemas.enums import ExportStatus, ReplyErrorCode, TrainingStatus
+from schemas.jobs import TrainingJob
+from schemas.replies import JobEvents, JobList, JobLogs, JobMetrics, JobStatus, QueueList, Reply
+from tests.loops.rig import CREATE, GpuBoard, World
+
+S = TrainingStatus
+VLM: dict[str, object] = {
+    "training_type": "vlm",
+    "model_path": "Qwen/Qwen2.5-VL-7B-Instruct",
+    "data_path": "modelscope/coco_2014_caption#20",
+    "datasets": None,
+}
+
+
+async def code_of(world: World, command: str, body: dict[str, object]) -> ReplyErrorCode:
+    """The code of the refusal of a command that must be refused."""
+    return (await refused(world, command, body)).code
+
+
+async def refused(world: World, command: str, body: dict[str, object]) -> "Refusal":
+    reply: Reply = await world.reply(command, body)
+    assert reply.error is not None, f"{command} was carried out"
+    return Refusal(reply.error.code, reply.error.message, {fault.loc for fault in reply.error.details})
+
+
+class Refusal:
+    def __init__(self, code: ReplyErrorCode, message: str, places: set[tuple[str | int, ...]]) -> None:
+        self.code, self.message, self.places = code, message, places
+
+
+async def set_job(world: World, job_id: str, **fields: object) -> TrainingJob:
+    """Put a job where a test needs it."""
+    job = await world.job(job_id)
+    assert await world.store.update_job(job, job.model_copy(update=fields))
+    return await world.job(job_id)
+
+
+async def ended(world: World, status: TrainingStatus = S.COMPLETED, **fields: object) -> TrainingJob:
+    """A job that has ended, with two checkpoints."""
+    job = await set_job(world, await world.create(start=False, **fields), status=status)
+    for step in (4, 8):
+        world.files.add_checkpoint(job.run_dir or "", step)
+    return await set_job(world, job.id, best_checkpoint_path=f"{job.run_dir}/checkpoint-4")
+
+
+# ---------------------------------------------------------------- create
+
+
+async def test_a_new_job_has_its_request_its_owner_and_a_run_folder_of_its_own(world: World) -> None:
+    world.files.make_folder("/work/output/llm_test/v3-20291231-000000")
+    async with world.daemon("intake"):
+        reply = await world.reply("job.create", {**CREATE, "labels": {"team": "nlp"}}, user_id="alice")
+        assert reply.result is not None
+        job = await world.job(str(reply.result["job_id"]))
+        assert (job.status, job.owner, job.labels) == (S.PENDING, "alice", {"team": "nlp"})
+        assert job.run_dir == "/work/output/llm_test/v4-20300101-000000"
+        assert job.internal.output_lock == job.run_dir
+
+
+async def test_two_jobs_never_share_a_run_folder(world: World) -> None:
+    async with world.daemon("intake"):
+        jobs = [await world.job(await world.create(output_dir="output/same")) for _ in range(3)]
+        assert len({job.run_dir for job in jobs}) == 3
+        flat: dict[str, object] = {"output_dir": "output/flat", "extra_args": {"add_version": False}}
+        await world.create(**flat)
+        refusal = await refused(world, "job.create", {**CREATE, **flat})
+        assert refusal.code is ReplyErrorCode.CONFLICT
+        assert refusal.places == {("output_dir",)}
+
+
+async def test_a_vision_job_is_a_job(world: World) -> None:
+    async with world.daemon():
+        job_id = await world.create(**VLM)
+        await world.clock.settle()
+        job = await world.job(job_id)
+        assert job.status is S.STARTING
+        assert "--vit_lr" in job.swift_argv
+
+
+async def test_paths_that_say_that_they_are_local_must_be_there(world: World) -> None:
+    async with world.daemon("intake"):
+        refusal = await refused(world, "job.create", {**CREATE, "datasets": ["a/b", "./no.jsonl#9"]})
+        assert refusal.code is ReplyErrorCode.INVALID_REQUEST
+        assert refusal.places == {("datasets", 1)}
+        world.files.write("/work/no.jsonl", "{}\n")
+        assert (await world.reply("job.create", {**CREATE, "datasets": ["a/b", "./no.jsonl#9"]})).ok
+
+
+async def test_paths_must_lie_below_the_allowed_roots_symlinks_followed(world: World) -> None:
+    world.files.write("/work/inside/a.jsonl", "{}")
+    world.files.write("/secret/b.jsonl", "{}")
+    world.files.link("/work/inside/link.jsonl", "/secret/b.jsonl")
+    async with world.daemon("intake", allowed_roots="/work"):
+        for name, allowed in (("inside/a.jsonl", True), ("/secret/b.jsonl", False), ("inside/link.jsonl", False)):
+            reply = await world.reply("job.create", {**CREATE, "datasets": [name]})
+            assert reply.ok is allowed, name
+            if reply.error is not None:
+                assert reply.error.code is ReplyErrorCode.FORBIDDEN
+        refusal = await refused(world, "job.create", {**CREATE, "output_dir": "/elsewhere"})
+        assert (refusal.code, refusal.places) == (ReplyErrorCode.FORBIDDEN, {("output_dir",)})
+        assert await code_of(world, "job.create", {**CREATE, "output_dir": "../up"}) is ReplyErrorCode.FORBIDDEN
+
+
+async def test_plug_ins_need_the_operators_leave(world: World) -> None:
+    world.files.write("/work/plugin.py", "")
+    body: dict[str, object] = {**CREATE, **VLM, "external_plugins": ["./plugin.py"]}
+    async with world.daemon("intake"):
+        assert await code_of(world, "job.create", body) is ReplyErrorCode.FORBIDDEN
+    async with world.daemon("intake", allow_external_plugins=True):
+        assert (await world.reply("job.create", body)).ok
+
+
+async def test_options_that_ms_swift_has_not_are_refused_by_name(world: World) -> None:
+    async with world.daemon("intake"):
+        refusal = await refused(world, "job.create", {**CREATE, "extra_args": {"no_such": 1, "weight_decay": 0.1}})
+        assert (refusal.code, refusal.places) == (ReplyErrorCode.INVALID_REQUEST, {("extra_args", "no_such")})
+
+
+async def test_where_ms_swift_can_not_be_asked_the_start_will_tell(world: World) -> None:
+    daemon = world.make()
+    daemon.toolchain.missing = "not there"
+    async with daemon.running("intake"):
+        assert (await world.reply("job.create", {**CREATE, "extra_args": {"no_such": 1}})).ok
+
+
+# ---------------------------------------------------------------- start, stop, resume, delete
+
+
+@pytest.mark.parametrize("status", list(S))
+async def test_each_status_allows_what_the_contract_says(world: World, status: TrainingStatus) -> None:
+    allowed = {
+        "job.start": {S.PENDING, S.QUEUED, S.STARTING, S.RUNNING, S.STOPPING},
+        "job.stop": {S.PENDING, S.QUEUED, S.STARTING, S.RUNNING, S.STOPPING, S.CANCELLED},
+        "job.resume": {S.FAILED, S.CANCELLED},
+        "job.export": {S.COMPLETED, S.FAILED, S.CANCELLED},
+        "job.delete": {S.PENDING, S.COMPLETED, S.FAILED, S.CANCELLED},
+    }
+    async with world.daemon("intake"):
+        for command, statuses in allowed.items():
+            job = await ended(world, status)
+            reply = await world.reply(command, {"job_id": job.id})
+            assert reply.ok is (status in statuses), f"{command} of a job that is {status}: {reply.error}"
+            if reply.error is not None:
+                assert reply.error.code is ReplyErrorCode.CONFLICT
+                assert status in reply.error.message
+                assert (await world.job(job.id)).internal.revision == job.internal.revision
+
+
+@pytest.mark.parametrize("command", ["get", "status", "start", "stop", "resume", "export", "delete", "logs", "events"])
+async def test_a_job_that_is_not_there_is_not_found(world: World, command: str) -> None:
+    async with world.daemon("intake"):
+        assert await code_of(world, f"job.{command}", {"job_id": "nobody"}) is ReplyErrorCode.NOT_FOUND
+
+
+async def test_a_waiting_job_is_cancelled_at_once(world: World) -> None:
+    async with world.daemon("intake"):
+        for start in (False, True):
+            result = await world.result("job.stop", {"job_id": await world.create(start=start)})
+            assert result["status"] == "cancelled"
+
+
+async def test_a_resume_whose_folder_somebody_else_has_is_refused(world: World) -> None:
+    flat: dict[str, object] = {"output_dir": "output/flat", "extra_args": {"add_version": False}}
+    async with world.daemon("intake"):
+        first = await world.create(**flat)
+        await world.result("job.stop", {"job_id": first})
+        await world.create(**flat)
+        assert await code_of(world, "job.resume", {"job_id": first}) is ReplyErrorCode.CONFLICT
+        assert (await world.job(first)).status is S.CANCELLED
+
+
+async def test_a_removal_takes_the_output_only_where_it_is_asked_to(world: World) -> None:
+    async with world.daemon("intake"):
+        kept, purged = await ended(world), await ended(world)
+        await world.result("job.delete", {"job_id": kept.id})
+        await world.result("job.delete", {"job_id": purged.id, "purge_output": True})
+        assert await world.files.exists(Path(kept.run_dir or ""))
+        assert not await world.files.exists(Path(purged.run_dir or ""))
+        assert await world.store.get_job(kept.id) is None
+        assert await world.store.events(kept.id, 0, 10) == []
+
+
+async def test_nothing_outside_the_roots_is_ever_removed(world: World) -> None:
+    async with world.daemon("intake"):
+        job = await ended(world)
+    async with world.daemon("intake", allowed_roots="/data"):
+        body: dict[str, object] = {"job_id": job.id, "purge_output": True}
+        assert await code_of(world, "job.delete", body) is ReplyErrorCode.FORBIDDEN
+        assert await world.store.get_job(job.id) is not None
+
+
+# ---------------------------------------------------------------- export
+
+
+@pytest.mark.parametrize(("asked", "step"), [("last", 8), ("best", 4), ("checkpoint-4", 4)])
+async def test_an_export_is_of_the_checkpoint_that_was_asked_for(world: World, asked: str, step: int) -> None:
+    async with world.daemon():
+        job = await ended(world, S.CANCELLED)
+        result = await world.result("job.export", {"job_id": job.id, "checkpoint": asked})
+        assert result["status"] == "exporting"
+        await world.clock.settle()
+        assert f"{job.run_dir}/checkpoint-{step}" in world.export_process(job.id).spec.argv
+        assert (await world.job(job.id)).status is S.CANCELLED
+
+
+async def test_an_export_of_what_is_not_there_or_not_the_jobs_is_refused(world: World) -> None:
+    async with world.daemon("intake"):
+        job = await ended(world)
+        world.files.add_checkpoint(job.run_dir or "", 9, torn=True)
+        for asked, code in (
+            ("checkpoint-9", ReplyErrorCode.CONFLICT),
+            ("checkpoint-5", ReplyErrorCode.CONFLICT),
+            ("../../x", ReplyErrorCode.FORBIDDEN),
+            ("/etc", ReplyErrorCode.FORBIDDEN),
+        ):
+            assert await code_of(world, "job.export", {"job_id": job.id, "checkpoint": asked}) is code
+        bare = await set_job(world, await world.create(start=False), status=S.COMPLETED)
+        assert await code_of(world, "job.export", {"job_id": bare.id}) is ReplyErrorCode.CONFLICT
+
+
+async def test_the_same_export_twice_is_one_and_another_one_meanwhile_is_refused(world: World) -> None:
+    async with world.daemon("intake"):
+        job = await ended(world)
+        for _ in range(2):
+            await world.result("job.export", {"job_id": job.id})
+        assert (await world.job(job.id)).internal.sequence == job.internal.sequence + 1
+        other: dict[str, object] = {"job_id": job.id, "checkpoint": "checkpoint-4"}
+        assert await code_of(world, "job.export", other) is ReplyErrorCode.CONFLICT
+        quantized: dict[str, object] = {"job_id": job.id, "quant_method": "bnb", "quant_bits": 4}
+        assert await code_of(world, "job.export", quantized) is ReplyErrorCode.CONFLICT
+
+
+async def test_a_full_training_has_nothing_to_merge(world: World) -> None:
+    async with world.daemon("intake"):
+        job = await ended(world, train_type="full")
+        assert await code_of(world, "job.export", {"job_id": job.id}) is ReplyErrorCode.CONFLICT
+        await world.result("job.export", {"job_id": job.id, "quant_method": "bnb", "quant_bits": 4})
+
+
+async def test_a_job_that_is_being_exported_is_neither_resumed_nor_removed(world: World) -> None:
+    async with world.daemon("intake"):
+        job = await ended(world, S.FAILED)
+        await world.result("job.export", {"job_id": job.id})
+        assert await code_of(world, "job.resume", {"job_id": job.id}) is ReplyErrorCode.CONFLICT
+        assert (await world.job(job.id)).export_status is ExportStatus.QUEUED
+
+
+# ---------------------------------------------------------------- asking
+
+
+async def test_get_and_status_show_a_job_and_nothing_of_the_daemons_own(world: World) -> None:
+    async with world.daemon("intake"):
+        job_id = await world.create()
+        document = await world.result("job.get", {"job_id": job_id})
+        assert document["id"] == job_id
+        assert "internal" not in document
+        status = JobStatus.model_validate(await world.result("job.status", {"job_id": job_id}))
+        assert (status.job_id, status.status, status.progress) == (job_id, S.QUEUED, 0.0)
+        assert status.wait_reason
+
+
+async def test_a_list_is_filtered_paged_and_newest_first(world: World) -> None:
+    async with world.daemon("intake"):
+        jobs: list[str] = []
+        for number in range(5):
+            more = VLM if number == 4 else {}
+            jobs.append(await world.create(start=number % 2 == 0, labels={"n": str(number)}, **more))
+            await world.clock.advance(1)
+
+        async def listed(**filters: object) -> list[int]:
+            found = JobList.model_validate(await world.result("job.list", filters))
+            return [jobs.index(str(job["id"])) for job in found.jobs]
+
+        assert await listed() == [4, 3, 2, 1, 0]
+        assert await listed(size=2, page=2) == [2, 1]
+        assert await listed(status="queued") == [4, 2, 0]
+        assert await listed(status=["pending", "failed"]) == [3, 1]
+        assert await listed(training_type="vlm") == [4]
+        assert await listed(label="n=3") == [3]
+        assert await listed(label="n") == [4, 3, 2, 1, 0]
+        assert await listed(owner="nobody") == []
+        page = JobList.model_validate(await world.result("job.list", {"size": 1}))
+        assert (page.total, page.total_llm, page.total_vlm) == (5, 4, 1)
+
+
+async def test_logs_are_a_tail_or_a_range_of_whole_lines_masked(world: World) -> None:
+    async with world.daemon():
+        job_id = await world.create()
+        empty = JobLogs.model_validate(await world.result("job.logs", {"job_id": job_id}))
+        assert empty.lines == ()
+        await world.clock.settle()
+        world.process(job_id).write("".join(f"line {number}\n" for number in range(1000)))
+        world.process(job_id).write("\rbar 1\rbar 2\rbar 3\nhub_token=geheim\n")
+        tail = JobLogs.model_validate(await world.result("job.logs", {"job_id": job_id, "tail": 3}))
+        assert tail.lines == ("line 999", "bar 3", "hub_token=***")
+        lines: list[str] = []
+        offset, eof = 0, False
+        while not eof:
+            body = {"job_id": job_id, "offset": offset, "limit": 1000}
+            part = JobLogs.model_validate(await world.result("job.logs", body))
+            assert part.offset == offset < part.next_offset
+            lines += part.lines
+            offset, eof = part.next_offset, part.eof
+        assert lines == [*(f"line {number}" for number in range(1000)), "bar 3", "hub_token=***"]
+
+
+async def test_a_log_on_another_node_is_said_to_be_there(world: World) -> None:
+    async with world.daemon():
+        job_id = await world.create()
+        await world.clock.settle()
+    async with world.daemon("intake", node_id="node-b"):
+        refusal = await refused(world, "job.logs", {"job_id": job_id})
+        assert refusal.code is ReplyErrorCode.UNAVAILABLE
+        assert "node-a" in refusal.message
+
+
+async def test_events_and_metrics_are_there_behind_a_number(world: World) -> None:
+    async with world.daemon():
+        job_id = await world.create(auto_export=False)
+        await world.clock.settle()
+        (await world.training(job_id)).finish(steps=(1, 3, 5))
+        await world.clock.advance(3)
+        events = JobEvents.model_validate(await world.result("job.events", {"job_id": job_id, "after": 2, "limit": 2}))
+        assert [event.sequence for event in events.events] == [3, 4]
+        metrics = JobMetrics.model_validate(await world.result("job.metrics", {"job_id": job_id, "after_step": 1}))
+        assert [point.step for point in metrics.points] == [3, 5]
+
+
+async def test_defaults_are_those_of_the_request(world: World) -> None:
+    async with world.daemon("intake"):
+        llm = await world.result("params.default", {"training_type": "llm"})
+        vlm = await world.result("params.default", {"training_type": "vlm"})
+        assert (llm["lora_rank"], llm["save_steps"], vlm["lora_rank"], vlm["vit_lr"]) == (8, 50, 16, 1e-5)
+
+
+# ---------------------------------------------------------------- the whole
+
+
+async def test_the_queue_is_shown_in_its_order_with_reasons(world: World) -> None:
+    async with world.daemon(devices=1):
+        running = await world.create()
+        await world.clock.settle()
+        low = await world.create(gpu_id="0")
+        await world.clock.advance(1)
+        high = await world.create(priority=9)
+        await world.clock.advance(3)
+        queue = QueueList.model_validate(await world.result("queue.list"))
+        assert [(entry.job_id, entry.position) for entry in queue.jobs] == [(high, 1), (low, 2)]
+        assert all(running in entry.wait_reason for entry in queue.jobs)
+        assert queue.jobs[1].gpu_id == "0"
+
+
+async def test_the_systems_state_names_what_is_wrong(world: World) -> None:
+    async with world.daemon(devices=GpuBoard(1, "node-a")):
+        status = await world.result("system.status")
+        assert status["status"] == "ok"
+        assert {status[part] for part in ("broker", "store", "devices", "swift")} == {"ok"}
+        assert status["counts"] == dict.fromkeys(map(str, S), 0)
+
+
+async def test_a_node_that_is_not_there_can_not_be_drained(world: World) -> None:
+    async with world.daemon("intake"):
+        assert await code_of(world, "node.drain", {"node_id": "nobody"}) is ReplyErrorCode.NOT_FOUND

@@ -1,11 +1,15 @@
 """The per-job runner: starts one training, outlives the daemon, and tells how the training ended.
 
-    runner.py RECORD LOG CWD ARGV...
+    runner.py RECORD LOCK LOG CWD ARGV...
 
 It has a session of its own and is a child subreaper: whatever a training leaves behind becomes its child, sessions and
-double forks notwithstanding, so the tree below it is all there is. It writes `runner.json` when the training has been
-started and `exit.json` when no process of it is left; both are whole or absent. A stop is ordered by `stop.json` and
-SIGUSR1, so that it goes on without the daemon.
+double forks notwithstanding, so no process of the training is left when it has no child. It writes `runner.json` before
+the training is let go and `exit.json` when nothing is left of it; both are whole or absent. A stop is ordered by
+`stop.json` and SIGUSR1, so that it goes on without the daemon.
+
+LOCK is the number of a descriptor that holds the record's lock. The runner keeps it to its end, so that a record
+without `runner.json` tells whether a runner is just starting. Standard output is closed when the training runs; what it
+carries until then is why it could not be started.
 
 The standard library alone, and little of it: it must start in milliseconds.
 """
@@ -21,11 +25,19 @@ PR_SET_CHILD_SUBREAPER = 36
 LINGER_S = 10.0
 """How long what a training leaves behind may live on: data loader workers take about 4 s."""
 TERM_S = 5.0
+"""Then SIGTERM, and after so long SIGKILL."""
 UNKILLABLE_S = 30.0
 """After so long SIGKILL has not helped: a process in the kernel's hands. It is told of, not waited for."""
 DEFAULT_GRACE_S = 30.0
+"""Of a stop whose order can't be read: SIGTERM by a person, a disk too full for `stop.json`."""
 TICK_S = 0.1
+IDLE_S = 60.0
+"""Between looks for an order whose signal was lost."""
+RETRY_S = 1.0
 EXEC_FAILED = 127
+NEVER = float("inf")
+DEAD = ("Z", "X")
+HEARD = (signal.SIGCHLD, signal.SIGUSR1, signal.SIGTERM)
 
 Process = tuple[int, int, str, str]
 """pid, parent, name, state."""
@@ -38,16 +50,35 @@ def write_record(folder: str, name: str, record: dict[str, object]) -> None:
     """Write a record so that it is there whole, or not at all, over a power cut too."""
     path = os.path.join(folder, name)
     part = f"{path}.{os.getpid()}"
-    with open(part, "w", encoding="utf-8") as out:
-        json.dump(record, out)
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(part, path)
+    try:
+        with open(part, "w", encoding="utf-8") as out:
+            json.dump(record, out)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(part, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise
     number = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(number)
     finally:
         os.close(number)
+
+
+def write_last_record(folder: str, name: str, record: dict[str, object]) -> None:
+    """Write what only this process knows, however long the disk is full; a folder that is gone wants no record."""
+    while True:
+        try:
+            write_record(folder, name, record)
+        except OSError as error:
+            if not os.path.isdir(folder):
+                return
+            print(f"can't write {name}, trying again: {error}", file=sys.stderr, flush=True)
+            time.sleep(RETRY_S)
+        else:
+            return
 
 
 def read_record(folder: str, name: str) -> dict[str, object] | None:
@@ -79,6 +110,17 @@ def stat_of(pid: int) -> list[str] | None:
     return [*tail.split(), head.partition("(")[2]]
 
 
+def state_of(stat: list[str]) -> str:
+    """The state letter; `Z` and `X` are dead, but `Zl` is not: its main thread has ended and others live on."""
+    return "Zl" if stat[0] == "Z" and int(stat[17]) > 1 else stat[0]
+
+
+def start_of(pid: int) -> str:
+    """A living process's start time; empty where it is dead. With its pid and the boot it names a process for ever."""
+    stat = stat_of(pid)
+    return stat[19] if stat is not None and state_of(stat) not in DEAD else ""
+
+
 def processes() -> list[Process]:
     """Every process of the host."""
     found: list[Process] = []
@@ -86,12 +128,16 @@ def processes() -> list[Process]:
         if name.isdigit():
             stat = stat_of(int(name))
             if stat is not None:
-                found.append((int(name), int(stat[1]), stat[-1], stat[0]))
+                found.append((int(name), int(stat[1]), stat[-1], state_of(stat)))
     return found
 
 
 def below(root: int) -> list[Process]:
-    """Every living process below a process, parents before children."""
+    """Every living process below a process, parents before children.
+
+    For sending signals, again and again: /proc is not read in one moment, so one may be missed. That none is left is
+    told by `waitpid` alone.
+    """
     children: dict[int, list[Process]] = {}
     for process in processes():
         children.setdefault(process[1], []).append(process)
@@ -100,7 +146,7 @@ def below(root: int) -> list[Process]:
     for pid in queue:
         for process in children.get(pid, ()):
             queue.append(process[0])
-            if process[3] not in "ZX":
+            if process[3] not in DEAD:
                 found.append(process)
     return found
 
@@ -150,169 +196,216 @@ def send(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
+# ---------------------------------------------------------------- the start
+
+
+class StartError(Exception):
+    """The training could not be started; the message says why."""
+
+
+def start(record: str, log: str, cwd: str, argv: list[str]) -> int:
+    """Start the leader in a session of its own, both streams appended to the log; its process id.
+
+    It is forked, recorded, and only then let go: a runner that dies in between leaves no training that nobody knows.
+    """
+    go_reading, go_writing = os.pipe()
+    problem_reading, problem_writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(go_writing)
+        _become(log, cwd, argv, go_reading, problem_writing)
+    os.close(go_reading)
+    os.close(problem_writing)
+    try:
+        write_record(record, "runner.json", _who(pid))
+    except OSError as error:
+        os.close(go_writing)
+        os.waitpid(pid, 0)
+        raise StartError(f"can't record the run: {error}") from None
+    os.write(go_writing, b"!")
+    os.close(go_writing)
+    with os.fdopen(problem_reading, "rb") as source:
+        problem = source.read().decode(errors="replace")
+    if problem:
+        os.waitpid(pid, 0)
+        with contextlib.suppress(OSError):  # for whoever adopts it; its starter reads the words below
+            write_record(record, "exit.json", {"exit_code": EXEC_FAILED, "ended_at": time.time(), "note": problem})
+        raise StartError(problem)
+    return pid
+
+
+def _who(pid: int) -> dict[str, object]:
+    return {
+        "runner_pid": os.getpid(),
+        "runner_start": start_of(os.getpid()),
+        "pid": pid,
+        "start": start_of(pid),
+        "boot_id": boot_id(),
+        "started_at": time.time(),
+    }
+
+
+def _become(log: str, cwd: str, argv: list[str], go_reading: int, problem_writing: int) -> None:
+    """In the child: take the training's shape, wait to be let go, and turn into it, or say why that can't be."""
+    doing = f"start {argv[0]}"
+    try:
+        os.setsid()
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            with contextlib.suppress(OSError, ValueError):  # some are the C library's own
+                signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        if os.read(go_reading, 1):
+            doing = f"open the log {log}"
+            out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+            os.dup2(out, 1)
+            os.dup2(out, 2)
+            doing = f"enter the work folder {cwd}"
+            os.chdir(cwd)
+            doing = f"start {argv[0]}"
+            os.execvp(argv[0], argv)  # noqa: S606  # an argument vector, never a shell
+    except OSError as error:
+        os.write(problem_writing, f"can't {doing}: {error.strerror}".encode(errors="replace"))
+    finally:
+        os._exit(EXEC_FAILED)
+
+
 # ---------------------------------------------------------------- the run
 
 
 class Runner:
-    """One training, from its start to the last of its processes."""
+    """One training, from its start to the last of its processes. All times are of the clock that never goes back."""
 
-    def __init__(self, record: str) -> None:
+    def __init__(self, record: str, leader: int) -> None:
         self.record = record
-        self.leader = 0
+        self.leader = leader
         self.exit_code: int | None = None
-        self.ended_at = 0.0
-        self.kill_at: float | None = None
-        self.stop_asked = False
-        self.stopped = False
+        self.ended_at: float | None = None
+        """Of the leader, as a date."""
+        self.order: dict[str, object] | None = None
+        """The stop that is being carried out."""
+        self.term_at = NEVER
+        """From then on every process gets SIGTERM, once."""
+        self.kill_at = NEVER
+        """From then on every process gets SIGKILL, until it is gone."""
+        self._signalled = False
+        self._termed: set[tuple[int, str]] = set()
 
-    def start(self, log: str, cwd: str, argv: list[str]) -> None:
-        """Start the leader in a session of its own, both streams appended to the log."""
-        reading, writing = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            self._become(log, cwd, argv, writing)
-        os.close(writing)
-        with os.fdopen(reading, "rb") as source:
-            problem = source.read().decode(errors="replace")
-        self.leader = pid
-        if problem:
-            os.waitpid(pid, 0)
-            write_record(self.record, "exit.json", {"exit_code": EXEC_FAILED, "spawn_error": problem})
-            sys.exit(0)
-        stat, own = stat_of(pid), stat_of(os.getpid())
-        write_record(
-            self.record,
-            "runner.json",
-            {
-                "runner_pid": os.getpid(),
-                "runner_start": own[19] if own else "",
-                "pid": pid,
-                "start": stat[19] if stat else "",
-                "boot_id": boot_id(),
-                "started_at": time.time(),
-            },
-        )
-
-    def _become(self, log: str, cwd: str, argv: list[str], writing: int) -> None:
-        """In the child: take the training's shape and turn into it, or say why that can't be."""
-        try:
-            os.setsid()
-            for number in (
-                signal.SIGUSR1,
-                signal.SIGTERM,
-                signal.SIGINT,
-                signal.SIGCHLD,
-                signal.SIGPIPE,
-                signal.SIGHUP,
-            ):
-                signal.signal(number, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_SETMASK, ())
-            out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
-            os.dup2(out, 1)
-            os.dup2(out, 2)
-            os.chdir(cwd)
-            os.execvp(argv[0], argv)  # noqa: S606  # an argument vector, never a shell
-        except OSError as error:
-            where = error.filename if error.filename is not None else argv[0]
-            os.write(writing, f"can't start {argv[0]}: {error.strerror} ({where})".encode())
-        os._exit(EXEC_FAILED)
-
-    def wait(self) -> None:
-        """Wait for the leader and carry out stops meanwhile."""
-        while self.exit_code is None:
+    def run(self) -> list[Process]:
+        """Until no process is left; else those that can't be ended."""
+        while self._reap():
             self._take_order()
-            self._kill_if_due()
+            now = time.monotonic()
+            if now >= self.kill_at + UNKILLABLE_S:
+                return below(os.getpid())
+            if now >= self.kill_at:
+                self._kill()
+            elif now >= self.term_at:
+                self._term()
             self._sleep()
-            self._reap()
+        return []
 
-    def clear(self) -> int:
-        """End what the leader left behind; the number of processes that can't be ended."""
-        began = time.monotonic()
-        while True:
-            self._reap()
-            left = below(os.getpid())
-            waited_s = time.monotonic() - began
-            if not left:
-                return 0
-            self._take_order()
-            if (self.kill_at is not None and time.monotonic() >= self.kill_at) or waited_s > LINGER_S + TERM_S:
-                self._signal_all(signal.SIGKILL)
-            elif waited_s > LINGER_S:
-                self._signal_all(signal.SIGTERM)
-            limit_s = max(LINGER_S + TERM_S, (self.kill_at or began) - began) + UNKILLABLE_S
-            if waited_s > limit_s:
-                return len(left)
-            self._sleep()
-
-    def _take_order(self) -> None:
-        """Carry out what SIGUSR1 (or SIGTERM, which a person may send) asks: begin a stop that was ordered, or shorten the grace of one that was begun."""
-        if not self.stop_asked:
-            return
-        self.stop_asked = False
-        order = read_record(self.record, "stop.json") or {}
-        grace_s = float(str(order.get("grace_s", DEFAULT_GRACE_S)))
-        at = time.monotonic() + grace_s
-        self.kill_at = at if self.kill_at is None else min(self.kill_at, at)
-        if self.stopped:
-            return
-        self.stopped = True
-        trainer = trainer_among(below(os.getpid())) if order.get("save") else None
-        if trainer is not None:
-            send(trainer, signal.SIGTERM)
-        else:
-            self._signal_all(signal.SIGTERM)
-
-    def _kill_if_due(self) -> None:
-        if self.kill_at is not None and time.monotonic() >= self.kill_at:
-            self._signal_all(signal.SIGKILL)
-
-    def _signal_all(self, number: int) -> None:
-        for pid, _, _, _ in below(os.getpid()):
-            send(pid, number)
-
-    def _reap(self) -> None:
-        """Take the exit of every child that ended; the leader's is the run's."""
+    def _reap(self) -> bool:
+        """Take the exit of every child that ended; False: there is none any more, and so no process of the training."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return
+                return False
             if pid == 0:
-                return
+                return True
             if pid == self.leader:
                 self.exit_code = os.waitstatus_to_exitcode(status)
                 self.ended_at = time.time()
+                # what it leaves behind may linger, then it is ended
+                self._press(time.monotonic() + LINGER_S, time.monotonic() + LINGER_S + TERM_S)
+
+    def _take_order(self) -> None:
+        """Begin a stop that was ordered, or shorten the grace of one that was begun."""
+        order = read_record(self.record, "stop.json")
+        if not self._signalled and (order is None or self.order is not None):
+            return
+        self._signalled = False
+        order = order or {}
+        now = time.monotonic()
+        grace_s = _seconds(order.get("grace_s"))
+        trainer = trainer_among(below(os.getpid())) if order.get("save") else None
+        if trainer is None:
+            self._press(now, now + grace_s)
+        else:
+            self._press(NEVER, now + grace_s)
+            if self.order is None:
+                send(trainer, signal.SIGTERM)
+        self.order = order
+
+    def _press(self, term_at: float, kill_at: float) -> None:
+        """Times only ever come nearer."""
+        self.term_at = min(self.term_at, term_at)
+        self.kill_at = min(self.kill_at, kill_at)
+
+    def _term(self) -> None:
+        for pid, _, _, _ in below(os.getpid()):
+            name = (pid, start_of(pid))
+            if name not in self._termed:
+                self._termed.add(name)
+                send(pid, signal.SIGTERM)
+
+    def _kill(self) -> None:
+        for pid, _, _, _ in below(os.getpid()):
+            send(pid, signal.SIGKILL)
 
     def _sleep(self) -> None:
-        """Until something happens: a child ended, an order came; while a stop is under way, shortly."""
-        busy = self.kill_at is not None or self.exit_code is not None
-        came = signal.sigtimedwait((signal.SIGCHLD, signal.SIGUSR1, signal.SIGTERM), TICK_S if busy else 60.0)
+        """Until something happens: a child ended, an order came, a time is there; while processes resist, shortly."""
+        next_s = min(self.term_at, self.kill_at) - time.monotonic()
+        came = signal.sigtimedwait(HEARD, min(IDLE_S, next_s) if next_s > TICK_S else TICK_S)
         if came is not None and came.si_signo != signal.SIGCHLD:
-            self.stop_asked = True
+            self._signalled = True
 
 
-def main(record: str, log: str, cwd: str, argv: list[str]) -> None:
-    """Run a training to the end of its last process."""
-    import ctypes  # late: the one import that costs
+def _seconds(value: object) -> float:
+    return max(0.0, float(value)) if isinstance(value, int | float) else DEFAULT_GRACE_S
 
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD, signal.SIGUSR1, signal.SIGTERM))
+
+def prepare(record: str, lock: int) -> None:
+    """Take the runner's shape. Raises `StartError`."""
+    if any(os.path.exists(os.path.join(record, name)) for name in ("runner.json", "exit.json")):
+        raise StartError("this run was started before")
+    signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever ignores it is told of no child's end
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    runner = Runner(record)
-    runner.start(log, cwd, argv)
-    runner.wait()
-    left = runner.clear()
+    for name in os.listdir("/proc/self/fd"):  # the driver's libraries leave theirs open over an exec
+        if int(name) > 2 and int(name) != lock:
+            with contextlib.suppress(OSError):
+                os.close(int(name))
+    os.set_inheritable(lock, False)
+    import ctypes  # late: the one import that costs
+
+    if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise StartError("can't become a child subreaper")
+
+
+def main(record: str, lock: int, log: str, cwd: str, argv: list[str]) -> None:
+    """Run a training to the end of its last process."""
+    try:
+        prepare(record, lock)
+        runner = Runner(record, start(record, log, cwd, argv))
+    except StartError as error:
+        os.write(1, str(error).encode(errors="replace"))
+        return
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)  # who started this reads that the training runs
+    os.chdir("/")
+    left = runner.run()
     end: dict[str, object] = {
         "exit_code": runner.exit_code,
         "ended_at": runner.ended_at,
-        "processes_left": left,
-        "stopped": runner.stopped,
+        "processes_left": len(left),
+        "left": [[pid, start_of(pid)] for pid, _, _, _ in left],
+        "note": ", ".join(f"{pid} ({name}, {state})" for pid, _, name, state in left[:8]),
+        "stopped": runner.order is not None,
     }
-    if left:
-        end["note"] = ", ".join(f"{pid} ({name}, {state})" for pid, _, name, state in below(os.getpid())[:8])
-    write_record(record, "exit.json", end)
+    write_last_record(record, "exit.json", end)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:])
+    main(os.path.abspath(sys.argv[1]), int(sys.argv[2]), os.path.abspath(sys.argv[3]), sys.argv[4], sys.argv[5:])

@@ -7,11 +7,12 @@ stands a slow look at size and time, for file systems and limits where inotify s
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-from asyncinotify import Inotify, Mask, Watch
+from asyncinotify import Event, Inotify, Mask, Watch
 
 from daemon.logs import get_log
 from daemon.swift.checkpoints import STATE, Folder
@@ -28,11 +29,16 @@ class FileWatch:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._event = asyncio.Event()
-        self._seen = _mark(path)
+        self._seen = (0, 0)
 
     def notify(self) -> None:
         """Something was written."""
         self._event.set()
+
+    async def look(self) -> bool:
+        """Whether the file is another than at the last look."""
+        before, self._seen = self._seen, await asyncio.to_thread(_mark, self._path)
+        return self._seen != before
 
     async def changed(self, timeout_s: float) -> bool:
         """Wait for a write; at the end of the wait look for oneself."""
@@ -40,10 +46,9 @@ class FileWatch:
             async with asyncio.timeout(timeout_s):
                 await self._event.wait()
         except TimeoutError:
-            seen = await asyncio.to_thread(_mark, self._path)
-            changed, self._seen = seen != self._seen, seen
-            return changed
-        self._event.clear()
+            return await self.look()
+        self._event.clear()  # before the look: a write after it tells again
+        await self.look()
         return True
 
 
@@ -69,8 +74,8 @@ class LocalFiles:
         return await asyncio.to_thread(_exists, path)
 
     async def resolve(self, path: Path) -> Path:
-        """Absolute, symlinks followed."""
-        return await asyncio.to_thread(path.resolve)
+        """Absolute, symlinks followed; a loop of them stays as it is."""
+        return Path(await asyncio.to_thread(os.path.realpath, path))
 
     async def names(self, path: Path) -> tuple[str, ...]:
         """Names in a folder."""
@@ -82,54 +87,80 @@ class LocalFiles:
 
     async def remove_tree(self, path: Path) -> None:
         """Remove a folder and all below it."""
-        await asyncio.to_thread(shutil.rmtree, path, True)
+        await asyncio.to_thread(_remove_tree, path)
 
     @contextlib.asynccontextmanager
     async def watch(self, path: Path) -> AsyncGenerator[FileWatch, None]:
         """Be told of writes to a file."""
+        folder = await self.resolve(path.parent)  # inotify knows a folder once, whatever it is called
+        path = folder / path.name
         watch = FileWatch(path)
         self._watches.setdefault(path, set()).add(watch)
-        self._add_folder(path.parent)
+        told_of = self._add_folder(folder)
         try:
+            await watch.look()
             yield watch
         finally:
             self._watches[path].discard(watch)
             if not self._watches[path]:
                 del self._watches[path]
-            self._drop_folder(path.parent)
+            if told_of is not None:
+                self._drop_folder(folder, told_of)
 
-    def _add_folder(self, folder: Path) -> None:
+    def _add_folder(self, folder: Path) -> Watch | None:
+        """Have inotify tell of a folder; None where it does not."""
         try:
             if self._inotify is None:
                 self._inotify = Inotify()
                 self._reader = asyncio.create_task(self._dispatch(self._inotify), name="inotify reader")
-            known = self._folders.get(folder)
-            watch = known[0] if known else self._inotify.add_watch(folder, MASK)
-            self._folders[folder] = (watch, (known[1] if known else 0) + 1)
+            watch, count = self._folders.get(folder) or (self._watch_folder(self._inotify, folder), 0)
         except OSError as error:
-            log.warning("watch_slow", f"inotify has no room, looking every second instead: {error}", path=str(folder))
+            log.warning("watch_slow", f"inotify tells nothing, looking every second instead: {error}", path=str(folder))
+            self._close_if_idle()
+            return None
+        self._folders[folder] = (watch, count + 1)
+        return watch
 
-    def _drop_folder(self, folder: Path) -> None:
-        known = self._folders.get(folder)
-        if known is None or self._inotify is None:
-            return
-        watch, count = known
+    def _watch_folder(self, inotify: Inotify, folder: Path) -> Watch:
+        return inotify.add_watch(folder, MASK)  # pyright: ignore[reportUnknownMemberType]  # its PathLike is bare
+
+    def _drop_folder(self, folder: Path, told_of: Watch) -> None:
+        watch, count = self._folders.get(folder, (None, 0))
+        if watch is not told_of or self._inotify is None:
+            return  # the folder was removed meanwhile
         if count > 1:
-            self._folders[folder] = (watch, count - 1)
+            self._folders[folder] = (told_of, count - 1)
             return
         del self._folders[folder]
         with contextlib.suppress(OSError):
-            self._inotify.rm_watch(watch)
+            self._inotify.rm_watch(told_of)
+        self._close_if_idle()
+
+    def _close_if_idle(self) -> None:
         if not self._folders and self._reader is not None:
-            self._reader.cancel()
-            self._inotify.close()
+            self._reader.cancel()  # which closes it, when the event loop has let go of it
             self._inotify = self._reader = None
 
     async def _dispatch(self, inotify: Inotify) -> None:
-        async for event in inotify:
-            if event.path is not None:
-                for watch in self._watches.get(event.path, ()):
+        try:
+            async for event in inotify:
+                self._tell(event)
+        finally:
+            inotify.close()
+
+    def _tell(self, event: Event) -> None:
+        if Mask.Q_OVERFLOW in event.mask:
+            for watches in self._watches.values():
+                for watch in watches:
                     watch.notify()
+        if event.path is not None:
+            for watch in self._watches.get(event.path, ()):
+                watch.notify()
+        if Mask.IGNORED in event.mask and event.watch is not None:
+            watch, _ = self._folders.get(event.watch.path, (None, 0))
+            if watch is event.watch:  # the folder is gone; another of its name is watched anew
+                del self._folders[event.watch.path]
+                self._close_if_idle()
 
 
 def _mark(path: Path) -> tuple[int, int]:
@@ -148,6 +179,22 @@ def _read(path: Path, offset: int, limit: int) -> bytes:
             return source.read(limit)
     except (FileNotFoundError, NotADirectoryError):
         return b""
+    except OSError as error:  # a network's file system has its moods; the next read may do
+        log.warning("read_failed", str(error), path=str(path))
+        return b""
+
+
+def _remove_tree(path: Path) -> None:
+    """What can't be removed is told of in the daemon's log; the rest goes."""
+
+    def tell(_function: object, _place: str, found: tuple[object, BaseException, object]) -> None:
+        if not isinstance(found[1], FileNotFoundError | NotADirectoryError):
+            log.warning("not_removed", str(found[1]), path=str(path))
+
+    try:
+        path.unlink()
+    except OSError:  # no link and no file
+        shutil.rmtree(path, onerror=tell)
 
 
 def _exists(path: Path) -> bool:
@@ -168,8 +215,8 @@ def _checkpoints(run_dir: Path) -> tuple[Folder, ...]:
     found: list[Folder] = []
     for name in _names(run_dir):
         path = run_dir / name
-        if name.startswith("checkpoint-") and name[11:].isdigit() and path.is_dir() and not path.is_symlink():
-            with contextlib.suppress(FileNotFoundError):  # ms-swift may remove it meanwhile (save_total_limit)
+        with contextlib.suppress(OSError):  # ms-swift may remove it meanwhile (save_total_limit)
+            if name.startswith("checkpoint-") and name[11:].isdigit() and path.is_dir() and not path.is_symlink():
                 found.append(_folder(path))
     return tuple(found)
 
@@ -193,7 +240,7 @@ def _declared_size(path: Path) -> int:
             if length > MAX_TEXT:
                 return 0
             header = json.loads(source.read(length))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         return 0
     return 8 + length + max(ends, default=0)

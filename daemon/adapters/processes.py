@@ -1,25 +1,29 @@
 """The processes of this host: each run is held by a runner of its own, which outlives the daemon.
 
-A run's record is a folder: `runner.json` (who runs), `stop.json` (an order), `exit.json` (how it ended). A pid is
-believed only with its start time and the host's boot id. A runner that was killed leaves neither; then what is left of
-its run is found by the marker in the environment, ended, and the run is lost.
+A run's record is a folder: `lock` (held by whoever starts the run, then by its runner), `runner.json` (who runs),
+`stop.json` (an order), `exit.json` (how it ended). A pid is believed only with its start time and the host's boot id. A
+runner that was killed leaves no `exit.json`; then what is left of its run is found by the marker in the environment,
+ended, and the run is lost.
+
+The runner is no child of asyncio: its transports kill what they started when they are dropped, and this must live on.
 """
 
 import asyncio
 import contextlib
-import json
+import fcntl
 import os
 import re
+import select
 import shutil
 import signal
 import socket
 import sys
 import time
+from collections.abc import Generator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from daemon import runner
 from daemon.logs import get_log
@@ -28,11 +32,19 @@ from daemon.ports import RunEnd, RunSpec, SpawnError
 log = get_log("processes")
 
 START_LIMIT_S = 20.0
-START_POLL_S = 0.002
+STARTING_POLL_S = 0.01
+GONE_POLL_S = 0.5
+"""Where the kernel has no pidfd."""
 TERM_S = 5.0
+KILL_S = 5.0
+INSIST_S = 0.5
+LEFT_POLL_S = 0.1
 RUN_MARK = "SWIFT_TRAINER_RUN_ID"
 """Beside the contract's marks: tells an export's processes from a training's."""
 PORTS_REMEMBERED = 64
+SAID_BYTES = 4096
+LOCK = 3
+"""The descriptor by which the runner inherits the lock."""
 _RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$")
 
 
@@ -40,63 +52,20 @@ class LocalRuns:
     """Runs on this host, recorded below `state_dir/runs`."""
 
     def __init__(self, state_dir: Path, python: str = sys.executable) -> None:
-        self._folder = state_dir / "runs"
+        self._folder = state_dir.absolute() / "runs"
         self._python = python
         self._ports: list[int] = []
 
     async def spawn(self, spec: RunSpec) -> "LocalRun":
-        """Start a run. One of this id that was started before is taken up instead."""
-        folder = self._record(spec.run_id)
-        spec.log_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            folder.mkdir(parents=True, mode=0o700)
-        except FileExistsError:
-            adopted = await self.adopt(spec.run_id)
-            if adopted is not None:
-                return adopted
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        process = await self._start_runner(spec, folder)
-        await self._wait_started(spec, folder, process)
-        problem = _read(folder, "exit.json").get("spawn_error")
-        if problem:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise SpawnError(str(problem))
-        return LocalRun(spec.run_id, folder, process)
+        """Start a run. One of this id that was started before is taken up instead.
 
-    async def _start_runner(self, spec: RunSpec, folder: Path) -> asyncio.subprocess.Process:
-        try:
-            with (folder / "runner.log").open("ab") as out:
-                return await asyncio.create_subprocess_exec(
-                    self._python, "-I", "-S", runner.__file__, str(folder), str(spec.log_path), str(spec.cwd), *spec.argv,
-                    env={**spec.env, RUN_MARK: spec.run_id},
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=out,
-                    start_new_session=True,
-                )  # fmt: skip
-        except (OSError, ValueError) as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise SpawnError(f"can't start the runner: {error}") from None
-
-    async def _wait_started(self, spec: RunSpec, folder: Path, process: asyncio.subprocess.Process) -> None:
-        deadline = time.monotonic() + START_LIMIT_S
-        while not (folder / "runner.json").exists() and not (folder / "exit.json").exists():
-            if process.returncode is not None and not (folder / "exit.json").exists():
-                said = (folder / "runner.log").read_text(errors="replace")[-500:].strip()
-                shutil.rmtree(folder, ignore_errors=True)
-                raise SpawnError(f"the runner of {spec.run_id} ended with code {process.returncode}: {said}")
-            if time.monotonic() > deadline:
-                process.kill()
-                shutil.rmtree(folder, ignore_errors=True)
-                raise SpawnError(f"the runner of {spec.run_id} did not start within {START_LIMIT_S:g} s")
-            await asyncio.sleep(START_POLL_S)
+        All of it happens in a thread: a cancelled daemon does not leave half a start behind.
+        """
+        return await asyncio.to_thread(_spawn, self._record(spec.run_id), spec, self._python)
 
     async def adopt(self, run_id: str) -> "LocalRun | None":
-        """Take up a run by its record."""
-        folder = self._record(run_id)
-        if not (folder / "runner.json").exists() and not (folder / "exit.json").exists():
-            return None
-        return LocalRun(run_id, folder, None)
+        """Take up a run by its record. One that an earlier daemon was just starting is waited for."""
+        return await asyncio.to_thread(_adopt, self._record(run_id), run_id)
 
     async def forget(self, run_id: str) -> None:
         """Remove a record."""
@@ -118,16 +87,134 @@ class LocalRuns:
         return self._folder / run_id
 
 
-class LocalRun:
-    """One run, by its record; `process` is its runner where this daemon started it."""
+# ---------------------------------------------------------------- starting, in a thread
 
-    def __init__(self, run_id: str, folder: Path, process: asyncio.subprocess.Process | None) -> None:
+
+def _spawn(folder: Path, spec: RunSpec, python: str) -> "LocalRun":
+    if not spec.argv:
+        raise SpawnError(f"run {spec.run_id} has no command")
+    try:
+        spec.log_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _settled(folder) as lock:
+            if lock is not None:
+                _start(folder, spec, python, lock)
+    except (OSError, ValueError) as error:
+        raise SpawnError(f"can't start run {spec.run_id}: {error}") from None
+    return LocalRun(spec.run_id, folder)
+
+
+def _adopt(folder: Path, run_id: str) -> "LocalRun | None":
+    if not folder.is_dir():
+        return None
+    try:
+        with _settled(folder) as lock:
+            return LocalRun(run_id, folder) if lock is None else None
+    except OSError as error:
+        raise SpawnError(f"can't take up run {run_id}: {error}") from None
+
+
+@contextlib.contextmanager
+def _settled(folder: Path) -> Generator[int | None]:
+    """The lock of a run that never started, or None: it did. One that somebody is just starting is waited for."""
+    if _recorded(folder):
+        yield None
+        return
+    deadline = time.monotonic() + START_LIMIT_S
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while not (held := _take(lock)) and not _recorded(folder):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"its runner does not come to start it within {START_LIMIT_S:g} s")
+            time.sleep(STARTING_POLL_S)
+        yield lock if held and not _recorded(folder) else None
+    finally:
+        os.close(lock)
+
+
+def _take(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _recorded(folder: Path) -> bool:
+    return (folder / "runner.json").exists() or (folder / "exit.json").exists()
+
+
+def _start(folder: Path, spec: RunSpec, python: str, lock: int) -> None:
+    """Start the runner and wait for its word. Raises `SpawnError`, and leaves no record."""
+    try:
+        said = _start_runner(folder, spec, python, lock)
+        problem = said if said or _recorded(folder) else _tail(folder / "runner.log") or "the runner did not start"
+    except (OSError, ValueError) as error:
+        problem = f"can't start the runner: {error}"
+    if problem:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise SpawnError(problem)
+
+
+def _start_runner(folder: Path, spec: RunSpec, python: str, lock: int) -> str:
+    """Start the runner; why it can't start the run, where it says so."""
+    reading, writing = os.pipe()
+    try:
+        pid = os.posix_spawn(
+            python,
+            [
+                python, "-I", "-S", runner.__file__, str(folder), str(LOCK), str(spec.log_path.absolute()),
+                str(spec.cwd.absolute()), *spec.argv,
+            ],
+            {**spec.env, RUN_MARK: spec.run_id},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, writing, 1),
+                (os.POSIX_SPAWN_OPEN, 2, str(folder / "runner.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                (os.POSIX_SPAWN_DUP2, lock, LOCK),
+            ],
+            setsid=True,
+        )  # fmt: skip
+    except BaseException:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
+    said = _until_closed(reading)
+    if said or not _recorded(folder):
+        runner.send(pid, signal.SIGKILL)  # a training that is not recorded yet ends with it
+        os.waitpid(pid, 0)
+    return said
+
+
+def _until_closed(reading: int) -> str:
+    """What comes from a pipe until it is closed, or the runner's time to start is over."""
+    said = b""
+    deadline = time.monotonic() + START_LIMIT_S
+    with os.fdopen(reading, "rb", buffering=0) as source:
+        poll = select.poll()
+        poll.register(source)
+        while (left_s := deadline - time.monotonic()) > 0 and poll.poll(left_s * 1000):
+            part = source.read(SAID_BYTES)
+            if not part:
+                break
+            said += part
+    return said.decode(errors="replace").strip()
+
+
+# ---------------------------------------------------------------- a run
+
+
+class LocalRun:
+    """One run, by its record. Make it off the event loop's thread: it reads."""
+
+    def __init__(self, run_id: str, folder: Path) -> None:
         self._run_id = run_id
         self._folder = folder
-        self._process = process
         self._started = _read(folder, "runner.json")
+        self._left_behind: set[tuple[int, str]] = set()
         self._end: RunEnd | None = None
-        self._ended = asyncio.Lock()
+        self._waiting = asyncio.Lock()
 
     @property
     def run_id(self) -> str:
@@ -145,42 +232,58 @@ class LocalRun:
         return datetime.fromtimestamp(float(self._started.get("started_at") or 0.0), UTC)
 
     async def wait(self) -> RunEnd:
-        """Wait for the runner's word; where it is dead without one, end what is left and call the run lost."""
-        async with self._ended:
+        """Wait for the runner's word; where it is dead without one, end what is left and call the run lost.
+
+        Where processes were left, each further call tries again to end them.
+        """
+        async with self._waiting:
             if self._end is None:
-                if self._process is not None:
-                    await self._process.wait()
-                else:
-                    await self._runner_gone()
-                self._end = await asyncio.to_thread(self._read_end)
+                await self._wait_runner_gone()
+                self._end = await self._read_end()
             elif self._end.processes_left:
-                left = await asyncio.to_thread(self._kill_marked, signal.SIGKILL, 0.5)
-                self._end = RunEnd(self._end.exit_code, self._end.ended_at, left, self._end.note, self._end.rebooted)
+                self._end = replace(self._end, processes_left=await self._end_left(signal.SIGKILL, INSIST_S))
             return self._end
 
     async def stop(self, *, grace_s: float, save: bool) -> None:
         """Order the stop: written first, then the runner is told."""
-        if self._end is None and not (self._folder / "exit.json").exists():
-            order: dict[str, object] = {"grace_s": grace_s, "save": save}
-            await asyncio.to_thread(runner.write_record, str(self._folder), "stop.json", order)
-            if self._runner_alive():
-                runner.send(int(self._started["runner_pid"]), signal.SIGUSR1)
+        if self._end is None:
+            await asyncio.to_thread(self._order_stop, grace_s, save)
+
+    def _order_stop(self, grace_s: float, save: bool) -> None:
+        if (self._folder / "exit.json").exists():
+            return
+        before = _read(self._folder, "stop.json")  # perhaps not seen by the runner yet
+        order: dict[str, object] = {
+            "grace_s": min(grace_s, before.get("grace_s", grace_s)),
+            "save": save and before.get("save", True),
+        }
+        try:
+            runner.write_record(str(self._folder), "stop.json", order)
+        except OSError as error:  # the runner takes its default grace then
+            log.warning("order_unwritten", f"the stop's order can't be written: {error}", run_id=self._run_id)
+        if self._runner_alive():
+            runner.send(int(self._started["runner_pid"]), signal.SIGUSR1)
 
     def _runner_alive(self) -> bool:
         """Whether the very runner of the record lives."""
-        pid = self._started.get("runner_pid")
-        if pid is None or self._started.get("boot_id") != runner.boot_id():
-            return False
-        stat = runner.stat_of(int(pid))
-        return stat is not None and stat[0] not in "ZX" and stat[19] == self._started.get("runner_start")
+        pid, start = self._started.get("runner_pid"), self._started.get("runner_start")
+        return bool(pid and start and not self._other_boot() and runner.start_of(int(pid)) == start)
 
-    async def _runner_gone(self) -> None:
-        """Wait for the end of a runner that is no child of ours, through a pidfd: nothing polls."""
+    def _other_boot(self) -> bool:
+        return self._started.get("boot_id") not in (None, runner.boot_id())
+
+    async def _wait_runner_gone(self) -> None:
+        """Wait for the runner's end, through a pidfd: nothing polls."""
         if not self._runner_alive():
             return
+        pid = int(self._started["runner_pid"])
         try:
-            number = os.pidfd_open(int(self._started["runner_pid"]))
+            number = os.pidfd_open(pid)
         except ProcessLookupError:
+            return
+        except OSError:
+            while self._runner_alive():  # noqa: ASYNC110  # nothing can tell
+                await asyncio.sleep(GONE_POLL_S)
             return
         gone = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -192,45 +295,62 @@ class LocalRun:
             loop.remove_reader(number)
             os.close(number)
 
-    def _read_end(self) -> RunEnd:
-        end = _read(self._folder, "exit.json")
+    async def _read_end(self) -> RunEnd:
+        end = await asyncio.to_thread(_read, self._folder, "exit.json")
+        self._reap_runner()
         if "exit_code" in end:
             at = datetime.fromtimestamp(float(end.get("ended_at") or time.time()), UTC)
+            self._left_behind = {(int(pid), str(start)) for pid, start in end.get("left") or ()}
             return RunEnd(end["exit_code"], at, int(end.get("processes_left") or 0), str(end.get("note") or ""))
-        rebooted = self._started.get("boot_id") not in (None, runner.boot_id())
-        left = 0 if rebooted else self._kill_marked(signal.SIGTERM, TERM_S)
-        if left:
-            left = self._kill_marked(signal.SIGKILL, TERM_S)
-        note = "" if rebooted else "what was left of it has been ended"
-        return RunEnd(None, datetime.now(UTC), left, note, rebooted)
+        now = datetime.now(UTC)
+        if self._other_boot():
+            return RunEnd(None, now, rebooted=True)
+        left = await self._end_left(signal.SIGTERM, TERM_S) and await self._end_left(signal.SIGKILL, KILL_S)
+        note = "what was left of it can't be ended" if left else "what was left of it has been ended"
+        return RunEnd(None, now, left, note)
 
-    def _kill_marked(self, number: int, wait_s: float) -> int:
-        """Signal every process with this run's mark until none is left, at most so long; how many are left."""
+    def _reap_runner(self) -> None:
+        """Take the runner's exit, where this daemon started it."""
+        pid = int(self._started.get("runner_pid") or 0)
+        stat = runner.stat_of(pid) if pid else None
+        if stat is not None and stat[19] == self._started.get("runner_start"):
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+
+    async def _end_left(self, number: int, wait_s: float) -> int:
+        """Signal every process that is left of this run until none is, at most so long; how many are left."""
         deadline = time.monotonic() + wait_s
+        told: set[tuple[int, str]] = set()
         while True:
-            found = _marked(self._run_id)
-            if not found:
-                return 0
-            for pid in found:
-                runner.send(pid, number)
-            if time.monotonic() > deadline:
+            found = await asyncio.to_thread(self._left)
+            for process in found:
+                if number == signal.SIGKILL or process not in told:
+                    runner.send(process[0], number)
+            told |= found
+            if not found or time.monotonic() > deadline:
                 return len(found)
-            time.sleep(0.1)
+            await asyncio.sleep(LEFT_POLL_S)
+
+    def _left(self) -> set[tuple[int, str]]:
+        """What lives of this run without its runner: known from the runner's word, or by the mark."""
+        known = {(pid, start) for pid, start in self._left_behind if runner.start_of(pid) == start}
+        return known | _marked(self._run_id)
 
 
-def _marked(run_id: str) -> list[int]:
-    """The living processes with a run's mark in their environment."""
+def _marked(run_id: str) -> set[tuple[int, str]]:
+    """The living processes with a run's mark in their environment: pid and start time."""
     mark = f"{RUN_MARK}={run_id}".encode()
-    found: list[int] = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if mark in runner.environ_of(process.pid) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process.pid)
-    return found
+    pids = [pid for pid, _, _, state in runner.processes() if state not in runner.DEAD]
+    found = {(pid, runner.start_of(pid)) for pid in pids if mark in runner.environ_of(pid)}
+    return {(pid, start) for pid, start in found if start}
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:
+    return runner.read_record(str(folder), name) or {}
+
+
+def _tail(path: Path) -> str:
     try:
-        return json.loads((folder / name).read_text())
-    except (OSError, ValueError):
-        return {}
+        return path.read_text(errors="replace")[-500:].strip()
+    except OSError:
+        return ""

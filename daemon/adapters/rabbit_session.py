@@ -22,13 +22,13 @@ from yarl import URL
 
 from daemon.adapters.rabbit_errors import said, talking
 from daemon.adapters.rabbit_replies import Connect, ReplyLine
+from daemon.adapters.rabbit_topology import declare_topology
 from daemon.ports import UnavailableError
-from schemas.commands import COMMANDS_EXCHANGE, COMMANDS_QUEUE, DEAD_EXCHANGE, DEAD_QUEUE, EVENTS_EXCHANGE
+from schemas.commands import COMMANDS_QUEUE, DEAD_EXCHANGE, EVENTS_EXCHANGE
 
 CONNECT_LIMIT_S = 10.0
 CALL_LIMIT_S = 10.0
 CLOSE_LIMIT_S = 2.0
-DELIVERY_LIMIT = 100
 NO_LEADER = (
     "if this lasts, the queue has lost its leader (a broker that was killed in the queue's first second): "
     "delete it with rabbitmqctl delete_queue, and it is made again"
@@ -88,29 +88,17 @@ class Session:
 
     async def _prepare(self) -> None:
         self.connection.close_callbacks.add(self._on_close)
-        topology = await self._channel(confirms=True)
-        topic, fanout = aio_pika.ExchangeType.TOPIC, aio_pika.ExchangeType.FANOUT
-        commands = await topology.declare_exchange(COMMANDS_EXCHANGE, topic, durable=True)
-        self.confirmed_events = await topology.declare_exchange(EVENTS_EXCHANGE, topic, durable=True)
-        self.confirmed_dead = await topology.declare_exchange(DEAD_EXCHANGE, fanout, durable=True)
-        dead = await topology.declare_queue(DEAD_QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
-        await dead.bind(DEAD_EXCHANGE)
+        await declare_topology(self.connection)
+        confirmed = await self._channel(confirms=True)
+        self.confirmed_events = await confirmed.get_exchange(EVENTS_EXCHANGE, ensure=False)
+        self.confirmed_dead = await confirmed.get_exchange(DEAD_EXCHANGE, ensure=False)
         self._consuming = await self._channel(confirms=False)
         consuming = await self._consuming.get_underlay_channel()
         consuming.on_consumer_cancel_callbacks.add(self._on_cancel)
-        self._queue = await self._consuming.declare_queue(
-            COMMANDS_QUEUE,
-            durable=True,
-            arguments={
-                "x-queue-type": "quorum",
-                "x-dead-letter-exchange": DEAD_EXCHANGE,
-                "x-delivery-limit": DELIVERY_LIMIT,
-            },
-        )
-        await self._queue.bind(commands, "#")
+        self._queue = await self._consuming.get_queue(COMMANDS_QUEUE, ensure=False)
         live = await self._channel(confirms=False)
         self.live_events = await live.get_exchange(EVENTS_EXCHANGE, ensure=False)
-        self._checks = topology
+        self._checks = confirmed
 
     async def _channel(self, *, confirms: bool) -> AbstractChannel:
         channel = self.connection.channel(publisher_confirms=confirms)

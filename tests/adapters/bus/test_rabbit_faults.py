@@ -16,7 +16,7 @@ from daemon.adapters import rabbit as rabbit_module
 from daemon.adapters.rabbit import RabbitBus
 from daemon.ports import UnavailableError
 from deploy.services import descendants, end, load, rabbitmq_env
-from schemas.commands import COMMANDS_QUEUE, DEAD_EXCHANGE, DEAD_QUEUE
+from schemas.commands import COMMANDS_QUEUE, DEAD_QUEUE, EVENTS_EXCHANGE
 from tests.adapters.bus.conftest import MakeBus
 from tests.adapters.bus.peers import LIMIT_S, RabbitPeer, Reader, make_event, make_live
 from tests.adapters.bus.proxy import Proxy
@@ -272,18 +272,33 @@ async def test_renewing_the_consumer_loses_and_repeats_nothing(make_rabbit: Make
     assert got == list(range(count))
 
 
-async def test_a_queue_with_other_arguments_is_said_and_waited_out(
+async def test_a_queue_with_other_arguments_is_said_and_used_as_it_is(
+    make_rabbit: MakeBus, admin: aio_pika.abc.AbstractChannel, amqp_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await admin.declare_queue(COMMANDS_QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
+    bus = make_rabbit()
+    async with asyncio.timeout(LIMIT_S):
+        await bus.start()
+    assert f"the queue {COMMANDS_QUEUE} was made with other arguments" in caplog.text
+    assert "rabbitmqctl delete_queue" in caplog.text
+    async with RabbitPeer.connect(amqp_url) as peer:
+        await peer.send("gpu.list")
+        assert (await Reader(bus).next()).routing_key == "gpu.list"
+    await admin.queue_delete(COMMANDS_QUEUE)
+
+
+async def test_an_exchange_of_another_type_is_said_and_waited_out(
     make_rabbit: MakeBus, admin: aio_pika.abc.AbstractChannel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await admin.declare_queue(COMMANDS_QUEUE, durable=True, arguments={"x-dead-letter-exchange": DEAD_EXCHANGE})
+    await admin.exchange_delete(EVENTS_EXCHANGE)
+    await admin.declare_exchange(EVENTS_EXCHANGE, "fanout", durable=True)
     bus = make_rabbit()
     starting = asyncio.create_task(bus.start())
     await asyncio.sleep(1.0)
     assert not starting.done()
-    assert COMMANDS_QUEUE in caplog.text
+    assert EVENTS_EXCHANGE in caplog.text
     assert "made with other arguments" in caplog.text
-    assert "rabbitmqctl delete_queue" in caplog.text
-    await admin.queue_delete(COMMANDS_QUEUE)
+    await admin.exchange_delete(EVENTS_EXCHANGE)
     async with asyncio.timeout(LIMIT_S):
         await starting
     assert await bus.check() == "ok"

@@ -356,6 +356,10 @@ class Watch(Protocol):
         """Wait until the file was written to or made since the last call; False: the timeout passed first."""
         ...
 
+    def notify(self) -> None:
+        """Have `changed` return, as if something was written."""
+        ...
+
 
 class Files(Protocol):
     """The file system, off the event loop's thread."""

@@ -80,6 +80,10 @@ class Plan:
     waits: tuple[tuple[Work, str], ...]
 
 
+_Shape = tuple[int, tuple[int, ...]]
+"""What work needs: a number of devices, or exactly these."""
+
+
 def order(work: Iterable[Work]) -> list[Work]:
     """By priority (highest first), then age, then id, so that the order is total."""
     return sorted(work, key=lambda item: (-item.priority, item.queued_at, item.job_id, item.kind))
@@ -100,20 +104,30 @@ def plan(waiting: Sequence[Work], nodes: Sequence[NodeView], held: Sequence[Held
     reserved: dict[tuple[str, int], str] = {}
     starts: list[Start] = []
     waits: list[tuple[Work, str]] = []
+    stuck: dict[_Shape, str | None] = {}
+    """What fits nowhere any more, because what is free only shrinks within a round; and why, while that is still so."""
     for work in order(waiting):
         if work.not_before is not None and work.not_before > now:
             waits.append((work, f"waits until {work.not_before:%Y-%m-%d %H:%M:%S} UTC before its next attempt"))
             continue
-        start = _place(work, online, free)
+        shape = (work.count, work.pinned)
+        start = None if shape in stuck else _place(work, online, free)
         if start is not None:
             starts.append(start)
             free[start.node_id] -= set(start.devices)
             leased.update({(start.node_id, index): work.job_id for index in start.devices})
+            stuck = dict.fromkeys(stuck)
             continue
-        waits.append((work, _why(work, nodes, online, free, leased, reserved)))
-        for key in _hold_back(work, online, free):
-            reserved[key] = work.job_id
-            free[key[0]].discard(key[1])
+        reason = stuck.get(shape)
+        if reason is None:
+            reason = stuck[shape] = _why(work, nodes, online, free, leased, reserved)
+            kept = _hold_back(work, online, free)
+            for key in kept:
+                reserved[key] = work.job_id
+                free[key[0]].discard(key[1])
+            if kept:
+                stuck = dict.fromkeys(stuck)
+        waits.append((work, reason))
     return Plan(starts=tuple(starts), waits=tuple(waits))
 
 

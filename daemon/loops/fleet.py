@@ -3,6 +3,7 @@
 Shared by the scheduling loop, telemetry and the commands that ask; decides nothing itself.
 """
 
+import asyncio
 from datetime import timedelta
 
 from daemon.core.devices import mark_foreign
@@ -22,8 +23,8 @@ async def plan_now(ctx: Context) -> Plan:
     waiting = await ctx.store.waiting(MOST_WAITING)
     if not waiting:
         return Plan(starts=(), waits=())
-    nodes = [_view(ctx, node) for node in await ctx.store.nodes()]
-    return plan(waiting, nodes, await ctx.store.held(), ctx.clock.now())
+    nodes, held = await asyncio.gather(ctx.store.nodes(), ctx.store.held())
+    return plan(waiting, [_view(ctx, node) for node in nodes], held, ctx.clock.now())
 
 
 def state_of(ctx: Context, node: NodeRecord) -> NodeState:

@@ -5,7 +5,6 @@ It reads as fast as the file grows, in bounded chunks, so memory stays flat what
 batch. What does not fit into a batch is left out and counted: the file has it.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -38,17 +37,20 @@ class LogReader:
         self._splitter = LineSplitter(offset)
         self._handle = handle
         self._batch = LogBatch(ctx, about(job), offset) if live else None
-        self._ended = asyncio.Event()
+        self._ended = False
+        self._watch: Watch | None = None
 
     def run_ended(self) -> None:
         """Nobody writes any more: read what is there, then return."""
-        self._ended.set()
+        self._ended = True
+        if self._watch is not None:
+            self._watch.notify()
 
     async def run(self) -> None:
         """Read until `run_ended` was called and the end of the file is reached."""
-        async with self._ctx.files.watch(self._path) as watch:
+        async with self._ctx.files.watch(self._path) as self._watch:
             while True:
-                last_round = self._ended.is_set()
+                last_round = self._ended
                 data = await self._ctx.files.read(self._path, self._position, CHUNK_BYTES)
                 if data:
                     self._position += len(data)
@@ -56,7 +58,7 @@ class LogReader:
                 elif last_round:
                     break
                 if len(data) < CHUNK_BYTES and not last_round:
-                    await self._pause(watch)
+                    await self._pause(self._watch)
         await self._take(self._splitter.flush())
         if self._batch is not None:
             self._batch.send_all()
@@ -75,14 +77,7 @@ class LogReader:
     async def _pause(self, watch: Watch) -> None:
         """Wait for more bytes, for the end of the run, or for the next batch to be due."""
         timeout_s = IDLE_POLL_S if self._batch is None else min(IDLE_POLL_S, self._batch.due_in_s())
-        changed = asyncio.ensure_future(watch.changed(timeout_s))
-        ended = asyncio.ensure_future(self._ended.wait())
-        try:
-            await asyncio.wait({changed, ended}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            changed.cancel()
-            ended.cancel()
-            await asyncio.gather(changed, ended, return_exceptions=True)
+        await watch.changed(timeout_s)
         self._send_due()
 
 

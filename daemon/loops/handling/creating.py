@@ -2,6 +2,7 @@
 
 import re
 import uuid
+import zlib
 from pathlib import Path
 
 from daemon.core.lifecycle import Cause
@@ -18,7 +19,7 @@ from schemas.replies import Fault, JobAccepted
 
 _NAMESPACE = uuid.UUID("5f3f1c7e-6f0e-4a53-9a3c-0c5b1f3f2d10")
 _VERSION = re.compile(r"^v(\d+)-")
-FOLDER_TRIES = 50
+FOLDER_TRIES = 10
 
 CreateRequest = LLMTrainingJobCreateRequest | VLMTrainingJobCreateRequest
 
@@ -35,8 +36,8 @@ async def create(ctx: Context, request: CreateRequest, sender: Sender) -> JobAcc
     await check_paths(ctx, request)
     await _check_options(ctx, request)
     job_id = _job_id(sender)
-    for number in range(FOLDER_TRIES):
-        run_dir = await _run_dir(ctx, request, number)
+    for attempt in range(FOLDER_TRIES):
+        run_dir = await _run_dir(ctx, request, _skipped(job_id, attempt))
         job = _document(ctx, request, sender, job_id, run_dir)
         try:
             if not await ctx.store.insert_job(job):
@@ -86,6 +87,15 @@ def _job_id(sender: Sender) -> str:
 
 def _versioned(request: CreateRequest) -> bool:
     return request.extra_args.get("add_version", True) not in (False, "false", "False")
+
+
+def _skipped(job_id: str, attempt: int) -> int:
+    """How many version numbers to pass over: at first none, then ever more at random.
+
+    Many jobs that are created within one second in one `output_dir` all see the same folders there; going on one by one
+    they would meet again and again.
+    """
+    return zlib.crc32(f"{job_id} {attempt}".encode()) % 4**attempt
 
 
 async def _run_dir(ctx: Context, request: CreateRequest, number: int) -> Path:

@@ -124,7 +124,7 @@ _FIELDS: dict[str, st.SearchStrategy[object]] = {
     "error_code": _some | st.sampled_from(ErrorCode),
     "exit_code": _some | _numbers,
     "swift_argv": st.lists(_texts, max_size=4).map(tuple),
-    "labels": st.dictionaries(_names, _texts, max_size=3),
+    "labels": st.dictionaries(_names, _texts.filter(lambda text: "\x00" not in text), max_size=3),
     "extra_args": st.dictionaries(
         st.sampled_from(["max_grad_norm", "seed", "stopping_strategy", "target"]),
         st.booleans() | _numbers | _floats | st.lists(_texts, max_size=2),

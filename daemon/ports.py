@@ -390,6 +390,10 @@ class Files(Protocol):
         """The `checkpoint-N` folders below a run folder with what is needed to judge them."""
         ...
 
+    async def free_mib(self, path: Path) -> float | None:
+        """Space that is free for us where a path lies or would lie, MiB; None: it can't be told."""
+        ...
+
     async def remove_tree(self, path: Path) -> None:
         """Remove a folder and all below it; no error where there is none. Symlinks are removed, not followed."""
         ...

@@ -56,6 +56,16 @@ class Settings(BaseSettings):
     """Seconds between readings of the devices."""
     gpu_foreign_mib: Annotated[int, Field(ge=0)] = 500
     """Memory that processes of others may hold on a device before it counts as in foreign use, MiB."""
+    stall_seconds: Annotated[float, Field(ge=0)] = 1800.0
+    """Seconds without output, while a job trains, evaluates or saves, after which it counts as stalled; 0: never."""
+    stall_loading_seconds: Annotated[float, Field(ge=0)] = 14_400.0
+    """The same while it loads a model or prepares its data, which may be silent for long."""
+    stall_policy: Literal["warn", "stop"] = "warn"
+    """What happens to a stalled job: `warn` says it in its document and events, `stop` ends and fails it."""
+    nan_steps: Annotated[int, Field(ge=0)] = 5
+    """Logged steps in a row with a loss that is NaN or infinite, after which a job fails with `nan_loss`; 0: never."""
+    disk_min_free_mib: Annotated[int, Field(ge=0)] = 100
+    """Free space below an output folder under which no job starts there, and a running one is warned, MiB; 0: any."""
     on_exit: Literal["leave", "stop"] = "leave"
     """What a stop of the daemon does to its trainings: `leave` them running, or `stop` them."""
     log_format: Literal["json", "human"] = "human"

@@ -138,6 +138,8 @@ class ProgressData(JobData):
     """As ms-swift reports it, else steps left x seconds per step."""
     gpus: tuple[GpuUse, ...] = ()
     """The leased devices; empty on CPU slots."""
+    warnings: tuple[str, ...] = ()
+    """What is wrong with the attempt and has not ended it: silence, too little disk. Empty when all is well."""
 
 
 class LogData(JobData):

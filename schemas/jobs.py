@@ -29,6 +29,15 @@ class StopOrder(Wire):
     """UTC."""
 
 
+class StoppedFor(Wire):
+    """Why the daemon itself ended a run: a deadline, silence, a loss that is no number."""
+
+    error_code: ErrorCode
+    """The class of the failure that it becomes."""
+    message: str
+    """What was seen, in words for a person."""
+
+
 class ExportOrder(Wire):
     """What an export was asked to do."""
 
@@ -64,6 +73,8 @@ class Internal(Wire):
     output_lock: str | None = None
     """The run folder while the job is not finished; unique over all jobs."""
     stop: StopOrder | None = None
+    stopped_for: StoppedFor | None = None
+    """Set before the daemon itself ends this attempt, so that the next daemon knows why."""
     export_order: ExportOrder | None = None
     export_node_id: str | None = None
     export_devices: tuple[int, ...] = ()
@@ -148,6 +159,8 @@ class JobFields(BaseModel):
     """Seconds, as ms-swift reports it, else steps left x seconds per step."""
     eval_metrics: Measures = {}
     """Values of the newest evaluation by ms-swift's own names."""
+    warnings: tuple[str, ...] = ()
+    """What is wrong with the running attempt and has not ended it: silence, too little disk. Empty when all is well."""
     final_loss: Measure | None = None
     """The newest logged training loss, set when the job ends."""
     training_time: float | None = None

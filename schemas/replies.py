@@ -114,6 +114,8 @@ class JobStatus(Wire):
     """Why a queued job waits."""
     phase: Phase | None = None
     """What the newest attempt does."""
+    warnings: tuple[str, ...] = ()
+    """What is wrong with the running attempt and has not ended it."""
     progress: float
     """Percent, 0 to 100."""
     current_step: int

@@ -19,6 +19,7 @@ from daemon.swift.checkpoints import STATE, Folder
 
 log = get_log("files")
 
+MIB = 1024 * 1024
 MAX_TEXT = 16 * 1024 * 1024
 MASK = Mask.MODIFY | Mask.CREATE | Mask.MOVED_TO
 
@@ -84,6 +85,10 @@ class LocalFiles:
     async def checkpoints(self, run_dir: Path) -> tuple[Folder, ...]:
         """The `checkpoint-N` folders with what is needed to judge them."""
         return await asyncio.to_thread(_checkpoints, run_dir)
+
+    async def free_mib(self, path: Path) -> float | None:
+        """Space that is free where a path lies, or its nearest folder that is there."""
+        return await asyncio.to_thread(_free_mib, path)
 
     async def remove_tree(self, path: Path) -> None:
         """Remove a folder and all below it."""
@@ -195,6 +200,18 @@ def _remove_tree(path: Path) -> None:
         path.unlink()
     except OSError:  # no link and no file
         shutil.rmtree(path, onerror=tell)
+
+
+def _free_mib(path: Path) -> float | None:
+    for folder in (path, *path.parents):
+        try:
+            found = os.statvfs(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            return None
+        return found.f_bavail * found.f_frsize / MIB
+    return None
 
 
 def _exists(path: Path) -> bool:

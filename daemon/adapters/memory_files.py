@@ -51,6 +51,8 @@ class MemoryFiles(Hooked):
         self.clock: Clock = clock or SystemClock()
         self.deaf = False
         """Watches are not told of writes."""
+        self.free: float | None = None
+        """Free space everywhere, MiB; None: it can't be told."""
         self._files: dict[Path, bytearray] = {}
         self._folders: set[Path] = {Path("/")}
         self._links: dict[Path, Path] = {}
@@ -73,6 +75,11 @@ class MemoryFiles(Hooked):
         """Whether something is there."""
         async with self.calling("exists"):
             return self._there(self._real(path))
+
+    async def free_mib(self, path: Path) -> float | None:
+        """What `free` says of every path."""
+        async with self.calling("free_mib"):
+            return self.free
 
     async def resolve(self, path: Path) -> Path:
         """Absolute, symlinks followed."""

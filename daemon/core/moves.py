@@ -80,8 +80,11 @@ def move(  # the event's parts are named, and all are needed
     moved = job.model_copy(update={"status": status, **changes})
     if status in ENDED:
         moved = with_internal(
-            moved.model_copy(update={"completed_at": at, "wait_reason": None, "final_loss": moved.loss}),
+            moved.model_copy(
+                update={"completed_at": at, "wait_reason": None, "final_loss": moved.loss, "warnings": ()}
+            ),
             stop=None,
+            stopped_for=None,
             output_lock=None,
         )
     data = StatusData(
@@ -100,7 +103,7 @@ def move(  # the event's parts are named, and all are needed
 
 def queued(job: TrainingJob, cause: Cause, *, at: datetime, by: str, reason: str, **internal: object) -> TrainingJob:
     """Put a job into the queue: a start, a resume or a retry. What the last attempt ended with is cleared."""
-    cleared = with_internal(job, stop=None, output_lock=job.run_dir, **internal)
+    cleared = with_internal(job, stop=None, stopped_for=None, output_lock=job.run_dir, **internal)
     return move(
         cleared,
         cause,
@@ -118,6 +121,7 @@ def queued(job: TrainingJob, cause: Cause, *, at: datetime, by: str, reason: str
         phase=None,
         final_loss=None,
         estimated_time_remaining=None,
+        warnings=(),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from schemas.enums import ErrorCode
+from schemas.jobs import StoppedFor
 
 
 class Why(StrEnum):
@@ -15,7 +16,7 @@ class Why(StrEnum):
 
     REACHED_LAST_STEP = "reached_last_step"
     STOP_ASKED = "stop_asked"
-    TIMED_OUT = "timed_out"
+    WATCHDOG = "watchdog"
     ENDED_EARLY = "ended_early"
     FAILED = "failed"
     LOST = "lost"
@@ -30,7 +31,8 @@ class Ending:
     step: int
     total_steps: int | None
     stop_asked: bool
-    timed_out_after_s: float | None = None
+    stopped_for: StoppedFor | None = None
+    """Why the daemon itself ended it: a deadline, silence, a loss that is no number."""
     rebooted: bool = False
     """The host has been started anew since the attempt began."""
 
@@ -48,17 +50,16 @@ def judge(ending: Ending, failure_code: ErrorCode, failure_message: str, note: s
     """Decide. `failure_*` is what the log says of a failure, `note` what the runner knows beside it."""
     if ending.stop_asked:
         return Verdict(Why.STOP_ASKED)
-    if ending.timed_out_after_s is not None:
-        message = f"stopped at step {ending.step}: timeout_seconds ({ending.timed_out_after_s:g} s) has passed"
-        return Verdict(Why.TIMED_OUT, ErrorCode.TIMEOUT, message)
+    if ending.exit_code == 0 and ending.total_steps is not None and ending.step >= ending.total_steps:
+        return Verdict(Why.REACHED_LAST_STEP)
+    if ending.stopped_for is not None:
+        return Verdict(Why.WATCHDOG, ending.stopped_for.error_code, ending.stopped_for.message)
     if ending.exit_code is None:
         code = ErrorCode.NODE_LOST if ending.rebooted else ErrorCode.KILLED
         cause = "the host was started anew" if ending.rebooted else "its runner was killed"
         detail = f": {note}" if note else ""
         return Verdict(Why.LOST, code, f"lost at step {ending.step} without an exit status; {cause}{detail}")
     if ending.exit_code == 0:
-        if ending.total_steps is not None and ending.step >= ending.total_steps:
-            return Verdict(Why.REACHED_LAST_STEP)
         of_total = f" of {ending.total_steps}" if ending.total_steps is not None else ""
         message = (
             f"ended with code 0 at step {ending.step}{of_total}, before its last step, and nobody asked it to stop"

@@ -40,6 +40,14 @@ class Signals:
 
 
 @dataclass(frozen=True, slots=True)
+class Postponed:
+    """Why a job can't start on this node for now, and until when (monotonic) that is believed."""
+
+    reason: str
+    until_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """The ports, the settings, the hints."""
 
@@ -56,6 +64,8 @@ class Context:
     board: Board = field(default_factory=Board)
     """The newest reading of this node's devices."""
     signals: Signals = field(default_factory=Signals)
+    postponed: dict[str, Postponed] = field(default_factory=dict[str, "Postponed"])
+    """Queued jobs that this node can't start for now, whatever devices are free, by id."""
 
     @property
     def node_id(self) -> str:

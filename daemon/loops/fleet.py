@@ -7,7 +7,7 @@ import asyncio
 from datetime import timedelta
 
 from daemon.core.devices import mark_foreign
-from daemon.core.scheduler import Held, NodeView, Plan, plan
+from daemon.core.scheduler import Held, NodeView, Plan, WorkKind, plan
 from daemon.loops.context import Context
 from daemon.ports import UnavailableError
 from schemas.enums import DeviceState, NodeState
@@ -24,7 +24,19 @@ async def plan_now(ctx: Context) -> Plan:
     if not waiting:
         return Plan(starts=(), waits=())
     nodes, held = await asyncio.gather(ctx.store.nodes(), ctx.store.held())
-    return plan(waiting, [_view(ctx, node) for node in nodes], held, ctx.clock.now())
+    postponed = _postponed(ctx)
+    apart = [work for work in waiting if work.kind is WorkKind.TRAIN and work.job_id in postponed]
+    ready = [work for work in waiting if work not in apart] if apart else waiting
+    decided = plan(ready, [_view(ctx, node) for node in nodes], held, ctx.clock.now())
+    return Plan(decided.starts, (*decided.waits, *((work, postponed[work.job_id]) for work in apart)))
+
+
+def _postponed(ctx: Context) -> dict[str, str]:
+    """The reasons that still hold, by job; the others are forgotten."""
+    now_s = ctx.clock.monotonic()
+    for job_id in [job_id for job_id, entry in ctx.postponed.items() if entry.until_s <= now_s]:
+        del ctx.postponed[job_id]
+    return {job_id: entry.reason for job_id, entry in ctx.postponed.items()}
 
 
 def state_of(ctx: Context, node: NodeRecord) -> NodeState:

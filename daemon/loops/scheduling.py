@@ -9,9 +9,11 @@ from pathlib import Path
 
 from daemon.core.moves import claimed, export_moved, failed_before_start, with_internal
 from daemon.core.scheduler import Plan, Start, WorkKind
+from daemon.core.watchdog import short_of_disk
 from daemon.logs import get_log
-from daemon.loops.context import Context, Step, change_job, persistently
+from daemon.loops.context import Context, Postponed, Step, change_job, persistently
 from daemon.loops.fleet import plan_now
+from daemon.loops.watching import limits_of
 from daemon.ports import ToolchainError, UnavailableError
 from daemon.swift.argv import datasets_of, export_argv, export_output, sft_argv
 from daemon.swift.checkpoints import step_of
@@ -21,6 +23,8 @@ from schemas.enums import ErrorCode, ExportStatus, TrainingStatus
 from schemas.jobs import TrainingJob
 
 log = get_log("scheduling")
+
+DISK_AGAIN_S = 30.0
 
 Begin = Callable[[str, WorkKind], None]
 
@@ -78,6 +82,8 @@ async def _apply(ctx: Context, start: Start) -> bool:
         text = "; ".join(f"extra_args.{name}: {message}" for name, message in faults)
         await change_job(ctx, job_id, lambda now: _refused(ctx, now, text))
         return False
+    if await _disk_is_short(ctx, job):
+        return False
     log_path = ctx.settings.log_path(job.training_type, job_id)
     log_size = await ctx.files.size(log_path)
     metrics_size = await ctx.files.size(Path(job.run_dir or job.output_dir) / "logging.jsonl")
@@ -115,6 +121,19 @@ async def _apply(ctx: Context, start: Start) -> bool:
         ctx.signals.devices.give()
         log.info("job_claimed", "devices leased", job_id=job_id, devices=list(start.devices))
     return won
+
+
+async def _disk_is_short(ctx: Context, job: TrainingJob) -> bool:
+    """Whether a job must wait for disk space; said as its reason, and looked at again after a while."""
+    folder = Path(job.run_dir or job.output_dir)
+    free = await ctx.files.free_mib(folder)
+    short = None if free is None else short_of_disk(free, 0.0, limits_of(ctx))
+    if short is None:
+        return False
+    log.warning("job_postponed", short, job_id=job.id, folder=str(folder))
+    ctx.postponed[job.id] = Postponed(f"{short} ({folder})", ctx.clock.monotonic() + DISK_AGAIN_S)
+    await ctx.store.note_wait_reasons({job.id: ctx.postponed[job.id].reason})
+    return True
 
 
 async def _claim(ctx: Context, job_id: str, step: Step) -> TrainingJob | None:

@@ -13,6 +13,8 @@ from typing import assert_never
 from daemon.core.lifecycle import Cause
 from daemon.core.moves import about, checkpoint_seen, move, source_of
 from daemon.core.progress import Progress, logged, progress_fields
+from daemon.core.watchdog import bad_losses
+from daemon.logs import get_log
 from daemon.loops.context import Context
 from daemon.loops.curve import FullMetrics
 from daemon.loops.recorder import Recorder
@@ -24,6 +26,9 @@ from schemas.enums import Phase, TrainingStatus
 from schemas.events import PROGRESS_TYPE, CloudEvent, ProgressData
 from schemas.jobs import MetricPoint, TrainingJob
 
+log = get_log("tracking")
+
+MIB = 1024 * 1024
 RECALLED_BYTES = 256 * 1024
 
 
@@ -42,6 +47,13 @@ class Tracker:
         self._told = job.internal.checkpoint_step
         self.run_dir = Path(job.run_dir or job.output_dir)
         self.evidence = Evidence()
+        self.heard_at = ctx.clock.monotonic()
+        """When the run last wrote something."""
+        self.bad_losses = 0
+        """Logged steps in a row with a loss that is no number."""
+        self.checkpoint_mib = 0.0
+        """Size of the newest checkpoint."""
+        self._warnings: dict[str, str] = {}
         self.progress = Progress(
             phase=job.phase or Phase.LOADING,
             step=job.current_step,
@@ -82,6 +94,7 @@ class Tracker:
 
     async def handle(self, lines: list[Line]) -> None:
         """Take the next lines of the log."""
+        self.heard_at = self._ctx.clock.monotonic()
         for line in lines:
             if not line.carriage:
                 self.evidence.feed(line.text)
@@ -102,6 +115,18 @@ class Tracker:
         self._recorder.progress({"internal.log_offset": lines[-1].end})
         await self._recorder.wait_room()
 
+    def warn(self, kind: str, text: str | None) -> None:
+        """Say that something is wrong, once for as long as it is; None: it is well again."""
+        if (kind in self._warnings) == (text is not None):
+            return
+        if text is None:
+            del self._warnings[kind]
+        else:
+            self._warnings[kind] = text
+            log.warning("job_warned", text, job_id=self._job.id, kind=kind)
+        self._recorder.progress({"warnings": tuple(self._warnings.values())})
+        self._tell({})
+
     async def look_for_checkpoints(self) -> None:
         """Tell of checkpoints that are complete on disk and were not told of."""
         folders = await self._ctx.files.checkpoints(self.run_dir)
@@ -112,6 +137,7 @@ class Tracker:
             if step is None or step <= self._told:
                 continue
             self._told = step
+            self.checkpoint_mib = sum(folder.sizes.values()) / MIB
             self._recorder.step(lambda job, path=str(folder.path), step=step: self._checkpoint(job, path, step, best))
         self._expected = {step for step in self._expected if step > self._told}
 
@@ -134,6 +160,7 @@ class Tracker:
     async def _metrics(self, printed: Metrics) -> None:
         record = await self._full.take(printed, self.run_dir)
         if record.kind == "train":
+            self.bad_losses = bad_losses(self.bad_losses, record.values.get("loss"))
             self.progress = replace(self.progress, phase=Phase.TRAINING)
         elif record.kind == "eval":
             self.progress = replace(self.progress, phase=Phase.EVALUATING)
@@ -192,6 +219,7 @@ class Tracker:
             elapsed_seconds=now.elapsed_s,
             remaining_seconds=now.remaining_s,
             gpus=self._ctx.board.use_of(self._job.devices),
+            warnings=tuple(self._warnings.values()),
         )
         self._number += 1
         event = CloudEvent(

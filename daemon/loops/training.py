@@ -16,21 +16,19 @@ from daemon.core.retry import RetryDecision, decide
 from daemon.logs import get_log
 from daemon.loops.context import Context, change_job, persistently
 from daemon.loops.fleet import memory_left_mib
-from daemon.loops.following import Deadline, follow, read_job, spec_of, wait_gone
-from daemon.loops.hints import Hint
+from daemon.loops.following import follow, read_job, spec_of, wait_gone
 from daemon.loops.reading import LogReader
 from daemon.loops.recorder import Recorder
 from daemon.loops.resuming import last_resumable
 from daemon.loops.tracking import Tracker
-from daemon.ports import Run, RunEnd, SpawnError, UnavailableError
+from daemon.loops.watching import Watching
+from daemon.ports import Run, RunEnd, SpawnError
 from daemon.swift.argv import MERGEABLE
 from daemon.swift.failures import classify
 from schemas.enums import ErrorCode, TrainingStatus
-from schemas.jobs import ExportOrder, StopOrder, TrainingJob
+from schemas.jobs import ExportOrder, StoppedFor, TrainingJob
 
 log = get_log("supervising")
-
-CHECKPOINT_POLL_S = 0.5
 
 
 def run_id_of(job: TrainingJob) -> str:
@@ -47,9 +45,9 @@ async def supervise_training(ctx: Context, job: TrainingJob) -> None:
         await _conclude(ctx, job, verdict, RunEnd(exit_code=None, ended_at=ctx.clock.now()))
         return
     if run is None:
-        note = "there is no record of its process on this node"
-        verdict = judge(_ending(job, RunEnd(None, ctx.clock.now(), note=note), None), ErrorCode.KILLED, "", note)
-        await _conclude(ctx, job, verdict, RunEnd(None, ctx.clock.now(), note=note))
+        end = RunEnd(None, ctx.clock.now(), note="there is no record of its process on this node")
+        verdict = judge(_ending(job, end, job.internal.stopped_for), ErrorCode.KILLED, "", end.note)
+        await _conclude(ctx, job, verdict, end)
         return
     recorder = Recorder(ctx, job.id, job.attempt)
     tracker = Tracker(ctx, job, recorder)
@@ -58,10 +56,10 @@ async def supervise_training(ctx: Context, job: TrainingJob) -> None:
     tracker.begin()
     await tracker.recall(path)
     reader = LogReader(ctx, job, path, job.internal.log_offset, tracker.handle)
-    watch = _Watch(ctx, job, run, tracker)
+    watch = Watching(ctx, job, run, tracker, recorder)
     async with asyncio.TaskGroup() as group:
         writing = group.create_task(recorder.run(), name=f"recorder of {job.id}")
-        end = await follow(run, reader, (watch.orders, watch.checkpoints))
+        end = await follow(run, reader, (watch.orders, watch.health, watch.checkpoints))
         await tracker.look_for_checkpoints()
         end = await wait_gone(ctx, job, run, end, job.devices)
         recorder.close()
@@ -69,7 +67,7 @@ async def supervise_training(ctx: Context, job: TrainingJob) -> None:
     latest = await read_job(ctx, job.id)
     if latest is not None and latest.attempt == job.attempt:
         failure = classify(tracker.evidence, end.exit_code)
-        verdict = judge(_ending(latest, end, watch.timed_out_s), failure.code, failure.message, end.note)
+        verdict = judge(_ending(latest, end, watch.stopped_for), failure.code, failure.message, end.note)
         await _conclude(ctx, latest, verdict, end)
     await ctx.runs.forget(run.run_id)
 
@@ -88,62 +86,13 @@ async def _take_up(ctx: Context, job: TrainingJob) -> Run | None:
     return run
 
 
-class _Watch:
-    """What happens beside the reading: stop orders, the deadline, checkpoints on disk."""
-
-    def __init__(self, ctx: Context, job: TrainingJob, run: Run, tracker: Tracker) -> None:
-        self._ctx = ctx
-        self._job = job
-        self._run = run
-        self._tracker = tracker
-        self._hint = ctx.signals.jobs.setdefault(job.id, Hint())
-        already_s = (ctx.clock.now() - (job.started_at or ctx.clock.now())).total_seconds()
-        self._deadline = Deadline(ctx, job.timeout_seconds, already_s)
-        self.timed_out_s: float | None = None
-
-    async def orders(self) -> None:
-        """Carry out a stop as soon as the document asks for it, or the deadline has passed."""
-        ordered_grace_s: float | None = None
-        while True:
-            order = await self._order()
-            if order is not None and (ordered_grace_s is None or order.grace_s < ordered_grace_s):
-                ordered_grace_s = order.grace_s
-                save = order.save and "graceful_exit" in self._job.swift_argv
-                log.info("run_stopping", "stopping", job_id=self._job.id, grace_s=order.grace_s, save=save)
-                await self._run.stop(grace_s=order.grace_s, save=save)
-            elif self._deadline.passed and self.timed_out_s is None and ordered_grace_s is None:
-                self.timed_out_s = self._job.timeout_seconds
-                log.warning("run_timed_out", "timeout_seconds has passed", job_id=self._job.id)
-                await self._run.stop(grace_s=self._ctx.settings.stop_grace_seconds, save=False)
-            ending = ordered_grace_s is not None or self.timed_out_s is not None
-            poll_s = self._ctx.settings.poll_seconds
-            await self._hint.wait(self._ctx.clock, poll_s if ending else self._deadline.wait_s(poll_s))
-
-    async def _order(self) -> StopOrder | None:
-        """The stop that the document asks for. While the store is away there is none, and the deadline holds."""
-        try:
-            job = await self._ctx.store.get_job(self._job.id)
-        except UnavailableError as error:
-            log.debug("orders_wait", str(error), job_id=self._job.id)
-            return None
-        return None if job is None else job.internal.stop
-
-    async def checkpoints(self) -> None:
-        """Look for a checkpoint on disk: at first, for what was saved while no daemon ran, and while one is written."""
-        await self._tracker.look_for_checkpoints()
-        while True:
-            await self._ctx.clock.sleep(CHECKPOINT_POLL_S)
-            if self._tracker.expects_checkpoint:
-                await self._tracker.look_for_checkpoints()
-
-
-def _ending(job: TrainingJob, end: RunEnd, timed_out_s: float | None) -> Ending:
+def _ending(job: TrainingJob, end: RunEnd, stopped_for: StoppedFor | None) -> Ending:
     return Ending(
         exit_code=end.exit_code,
         step=job.current_step,
         total_steps=job.total_steps,
         stop_asked=job.status is TrainingStatus.STOPPING,
-        timed_out_after_s=timed_out_s,
+        stopped_for=stopped_for,
         rebooted=end.rebooted,
     )
 

@@ -8,6 +8,7 @@ from daemon.core.outcome import Ending, Verdict, Why, judge
 from daemon.core.progress import Progress, logged, percent_of
 from daemon.core.retry import LONGEST_WAIT_S, decide
 from schemas.enums import ErrorCode
+from schemas.jobs import StoppedFor
 
 
 def ending(**fields: object) -> Ending:
@@ -36,12 +37,12 @@ def test_a_stop_is_no_failure_however_the_process_ended() -> None:
         assert verdict(ending(exit_code=code, stop_asked=True)).why is Why.STOP_ASKED
 
 
-def test_a_timeout_is_said_with_its_limit() -> None:
-    found = verdict(ending(exit_code=-15, timed_out_after_s=60.0))
-    assert (found.error_code, found.error_message) == (
-        ErrorCode.TIMEOUT,
-        "stopped at step 5: timeout_seconds (60 s) has passed",
-    )
+def test_what_the_daemon_ended_itself_fails_for_its_reason_unless_it_was_done() -> None:
+    reason = StoppedFor(error_code=ErrorCode.TIMEOUT, message="60 s have passed")
+    found = verdict(ending(exit_code=-15, stopped_for=reason))
+    assert (found.why, found.error_code, found.error_message) == (Why.WATCHDOG, ErrorCode.TIMEOUT, "60 s have passed")
+    assert verdict(ending(exit_code=None, stopped_for=reason)).error_code is ErrorCode.TIMEOUT
+    assert verdict(ending(exit_code=0, step=10, stopped_for=reason)).why is Why.REACHED_LAST_STEP
 
 
 def test_a_lost_run_is_killed_or_its_node_is_lost() -> None:

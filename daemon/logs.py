@@ -85,4 +85,5 @@ def configure(*, form: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+    logging.getLogger("aiormq.connection").setLevel(logging.CRITICAL)  # the adapter says the same, with advice
     logging.getLogger(ROOT).setLevel(level.upper())

@@ -12,11 +12,12 @@ from daemon.logs import configure, get_log
 @pytest.fixture(autouse=True)
 def root_as_before() -> Generator[None]:
     """Leave the logging of the process as it was."""
-    root, ours = logging.getLogger(), logging.getLogger("swift_trainer")
-    before = (root.handlers[:], root.level, ours.level)
+    loggers = [logging.getLogger(name) for name in ("", "swift_trainer", "aiormq.connection")]
+    handlers, levels = loggers[0].handlers[:], [logger.level for logger in loggers]
     yield
-    root.handlers[:], root.level = before[0], before[1]
-    ours.setLevel(before[2])
+    loggers[0].handlers[:] = handlers
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 def test_a_json_line_has_time_level_action_and_fields(capsys: pytest.CaptureFixture[str]) -> None:

@@ -93,6 +93,8 @@ def make_point(step: int, *, attempt: int = 1, seconds: float = 0, **values: obj
 _numbers = st.integers(-(2**62), 2**62)
 _counts = st.integers(0, 2**40)
 _floats = st.floats(allow_nan=False)
+_sent = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=12)
+"""What a request may hold; NUL is refused there."""
 _texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 _names = st.text("abz019._/-", max_size=8).map(lambda name: f"a{name}")
 _times = st.datetimes(
@@ -124,10 +126,10 @@ _FIELDS: dict[str, st.SearchStrategy[object]] = {
     "error_code": _some | st.sampled_from(ErrorCode),
     "exit_code": _some | _numbers,
     "swift_argv": st.lists(_texts, max_size=4).map(tuple),
-    "labels": st.dictionaries(_names, _texts.filter(lambda text: "\x00" not in text), max_size=3),
+    "labels": st.dictionaries(_names, _sent, max_size=3),
     "extra_args": st.dictionaries(
         st.sampled_from(["max_grad_norm", "seed", "stopping_strategy", "target"]),
-        st.booleans() | _numbers | _floats | st.lists(_texts, max_size=2),
+        st.booleans() | _numbers | st.floats(allow_nan=False, allow_infinity=False) | st.lists(_sent, max_size=2),
         max_size=3,
     ),
     "priority": st.integers(0, 10),

@@ -24,11 +24,12 @@ dev-stop: venv ## end what `make dev` left running; data stays below .dev
 test: venv ## the whole test suite, fast rings first (TEST_ARGS='-k name' for a part)
 	@$(BIN)/python -m pytest $(TEST_ARGS)
 
-check: venv ## lint, format, types, and the arrows between the rooms
+check: venv ## lint, format, types, the arrows between the rooms, and core covered whole
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest tests/core --quiet --no-header --cov=daemon.core --cov-branch --cov-fail-under=100 --cov-report=term:skip-covered
 
 format: venv ## put the code into its form
 	$(BIN)/ruff check --fix-only --quiet .

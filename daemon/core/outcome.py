@@ -65,4 +65,4 @@ def judge(ending: Ending, failure_code: ErrorCode, failure_message: str, note: s
             f"ended with code 0 at step {ending.step}{of_total}, before its last step, and nobody asked it to stop"
         )
         return Verdict(Why.ENDED_EARLY, ErrorCode.KILLED, message)
-    return Verdict(Why.FAILED, failure_code, failure_message)
+    return Verdict(Why.FAILED, failure_code, f"{failure_message} ({note})" if note else failure_message)

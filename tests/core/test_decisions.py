@@ -16,8 +16,8 @@ def ending(**fields: object) -> Ending:
     return Ending(**{**base, **fields})  # type: ignore[arg-type]
 
 
-def verdict(found: Ending) -> Verdict:
-    return judge(found, ErrorCode.DATASET_ERROR, "the telling line", "runner's note")
+def verdict(found: Ending, note: str = "runner's note") -> Verdict:
+    return judge(found, ErrorCode.DATASET_ERROR, "the telling line", note)
 
 
 def test_code_0_at_the_last_step_is_completed() -> None:
@@ -56,8 +56,9 @@ def test_a_failure_carries_its_class_and_its_line() -> None:
     assert (found.why, found.error_code, found.error_message) == (
         Why.FAILED,
         ErrorCode.DATASET_ERROR,
-        "the telling line",
+        "the telling line (runner's note)",
     )
+    assert verdict(ending(exit_code=1), note="").error_message == "the telling line"
 
 
 @pytest.mark.parametrize("code", list(ErrorCode))

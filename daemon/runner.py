@@ -75,7 +75,8 @@ def write_last_record(folder: str, name: str, record: dict[str, object]) -> None
         except OSError as error:
             if not os.path.isdir(folder):
                 return
-            print(f"can't write {name}, trying again: {error}", file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError):  # the word of it may go to the same full disk
+                os.write(2, f"can't write {name}, trying again: {error}\n".encode(errors="replace"))
             time.sleep(RETRY_S)
         else:
             return

@@ -4,7 +4,7 @@ Knows the driver's errors and options, and not its client.
 """
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Final, cast
 from urllib.parse import parse_qs
 
 from pymongo.errors import (
@@ -34,6 +34,10 @@ _DEFAULTS: Mapping[str, object] = {
 _AWAY_CODES = frozenset({50, 64, 91, 100, 189, 262, 11600, 11601, 11602, 14031}) | _REFUSED_CODES
 """Server errors that say nothing about the request: refused credentials, shutdown, election, time limits, full disk."""
 
+_MISGUIDED_RETRY: Final = (20, "Transaction numbers")
+"""Code and text of the answer when PyMongo (4.16 and later) sends a write once more to a standalone server that was too
+slow to take a new connection: with a transaction number, which only replica sets take. Nothing was written."""
+
 
 def address(url: str) -> str:
     """The hosts of a connection URL, with neither credentials nor options."""
@@ -60,7 +64,12 @@ def is_away(error: PyMongoError) -> bool:
         return True
     if isinstance(error, BulkWriteError):
         return only_duplicates(error)  # no write failed on its own: the write concern did
-    return isinstance(error, OperationFailure) and error.code in _AWAY_CODES
+    return isinstance(error, OperationFailure) and (error.code in _AWAY_CODES or _is_misguided_retry(error))
+
+
+def _is_misguided_retry(error: OperationFailure) -> bool:
+    code, text = _MISGUIDED_RETRY
+    return error.code == code and text in str((error.details or {}).get("errmsg"))
 
 
 def only_duplicates(error: BulkWriteError) -> bool:
@@ -77,5 +86,7 @@ def why_away(error: PyMongoError, where: str) -> str:
             f"the store at {where} refuses the credentials; check user, password and rights "
             "in SWIFT_TRAINER_MONGODB_URL"
         )
+    if isinstance(error, OperationFailure) and _is_misguided_retry(error):
+        return f"the store at {where} is away (it was too slow to take a connection); check how loaded it is"
     said = str(error).split(", Timeout:")[0].split(", full error:")[0].split(" (configured timeouts:")[0][:300]
     return f"the store at {where} is away ({said}); check that it runs, and SWIFT_TRAINER_MONGODB_URL"

@@ -2,7 +2,8 @@
 
 A driver can hang, and a GPU can fall off the bus; both take devices out of use and never the daemon: every reading has
 a time limit, and what one device does not answer is None for it alone. A thread that hangs in the driver can't be
-ended; it is left behind, no second one is sent after it, and it does not keep the daemon from ending.
+ended; it is left behind, no second one is sent after it, and it does not keep the daemon from ending. What is asked of
+a device, and what makes it unhealthy, is in `nvml_reading`.
 """
 
 import asyncio
@@ -11,15 +12,11 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-import psutil
-
 from daemon.adapters import nvml_calls
-from daemon.adapters.nvml_calls import NVML_ERROR, Handle, or_none
-from daemon.logs import get_log
+from daemon.adapters.nvml_calls import NVML_ERROR
+from daemon.adapters.nvml_reading import read_all, unreadable
 from schemas.enums import DeviceState
-from schemas.events import Device, DeviceProcess
-
-log = get_log("nvml")
+from schemas.events import Device
 
 READ_LIMIT_S = 10.0
 START_LIMIT_S = 30.0
@@ -63,15 +60,21 @@ class NvmlDevices:
         return True
 
     async def read(self) -> tuple[Device, ...]:
-        """All devices with their present use. Never raises for a device; a driver that hangs makes all unhealthy."""
+        """All devices with their present use. Never raises for a device; a driver that hangs makes all unhealthy.
+
+        Whoever asks while a reading is under way gets the next one: a job that has ended since that one began would
+        still be on its devices.
+        """
+        until_s = asyncio.get_running_loop().time() + self._read_limit_s
+        if self._reading is not None:
+            await _wait_until(until_s, self._reading)
         if self._reading is None or self._reading.done():
-            self._reading = _in_thread(self._read_all)
-        done, _ = await asyncio.wait({self._reading}, timeout=self._read_limit_s)
-        if done:
+            self._reading = _in_thread(lambda: read_all(self._node_id, self._indices))
+        if await _wait_until(until_s, self._reading):
             self._last = self._reading.result()
             return self._last
         reason = f"the driver has not answered for {self._read_limit_s:g} s"
-        known = self._last or tuple(self._unknown(index, reason) for index in self._indices)
+        known = self._last or tuple(unreadable(self._node_id, index, reason) for index in self._indices)
         return tuple(device.model_copy(update={"state": DeviceState.UNHEALTHY, "reason": reason}) for device in known)
 
     async def check(self) -> str:
@@ -82,52 +85,12 @@ class NvmlDevices:
     async def close(self) -> None:
         """Let go of NVML, unless a thread hangs in it."""
         if self._reading is None or self._reading.done():
-            await asyncio.wait({_in_thread(lambda: or_none(nvml_calls.stop))}, timeout=self._read_limit_s)
-
-    def _unknown(self, index: int, reason: str) -> Device:
-        return Device(node_id=self._node_id, index=index, name="unknown", state=DeviceState.UNHEALTHY, reason=reason)
-
-    def _read_all(self) -> tuple[Device, ...]:
-        return tuple(self._read_one(index) for index in self._indices)
-
-    def _read_one(self, index: int) -> Device:
-        try:
-            handle = nvml_calls.handle(index)
-            memory = nvml_calls.memory(handle)
-            return Device(
-                node_id=self._node_id,
-                index=index,
-                uuid=or_none(lambda: nvml_calls.uuid(handle)),
-                name=or_none(lambda: nvml_calls.name(handle)) or "unknown",
-                memory_total_mib=memory.total_mib,
-                memory_used_mib=memory.used_mib,
-                memory_free_mib=memory.free_mib,
-                utilization=or_none(lambda: nvml_calls.utilization(handle)),
-                temperature=or_none(lambda: nvml_calls.temperature(handle)),
-                power=or_none(lambda: nvml_calls.power(handle)),
-                processes=_processes(handle),
-            )
-        except NVML_ERROR as error:
-            return self._unknown(index, f"NVML: {error}")
-        except Exception as error:  # what one device answers must not take the others with it
-            log.crash("device_unreadable", "an answer that is not understood", error, index=index)
-            return self._unknown(index, f"its answer is not understood: {type(error).__name__}: {error}")
+            await asyncio.wait({_in_thread(_stop)}, timeout=self._read_limit_s)
 
 
-def _processes(handle: Handle) -> tuple[DeviceProcess, ...]:
-    return tuple(
-        DeviceProcess(
-            pid=entry.pid, memory_mib=entry.memory_mib, user=_of(entry.pid, "username"), command=_of(entry.pid, "name")
-        )
-        for entry in or_none(lambda: nvml_calls.processes(handle)) or ()
-    )
-
-
-def _of(pid: int, what: str) -> str | None:
-    """A process's user or command; None where it is gone, or in a container that can't be looked into."""
-    with contextlib.suppress(psutil.Error, OSError):
-        return str(getattr(psutil.Process(pid), what)())
-    return None
+def _stop() -> None:
+    with contextlib.suppress(NVML_ERROR):
+        nvml_calls.stop()
 
 
 def _start(limit_s: float) -> int:
@@ -150,6 +113,13 @@ def _start(limit_s: float) -> int:
             "On a host without a GPU set SWIFT_TRAINER_DEVICES=cpu"
         )
     return answer
+
+
+async def _wait_until(until_s: float, reading: "asyncio.Future[tuple[Device, ...]]") -> bool:
+    """Whether it is done by then, by the loop's time."""
+    left_s = max(0.0, until_s - asyncio.get_running_loop().time())
+    done, _ = await asyncio.wait({reading}, timeout=left_s)
+    return bool(done)
 
 
 def _in_thread(call: Callable[[], T]) -> "asyncio.Future[T]":

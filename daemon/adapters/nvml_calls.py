@@ -1,6 +1,7 @@
 """The few calls of NVML, with types: `pynvml` has none, so this file alone knows it, as `Any`.
 
-Each raises `NVML_ERROR` where the driver, or the one device, does not answer.
+Each raises `NVML_ERROR` where the driver, or the one device, does not answer. Calls that have versions are made by
+version: where the driver lacks one, `pynvml` raises an error of NVML's for those, and one that is none for the others.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,16 @@ import pynvml
 _nvml: Any = pynvml
 NVML_ERROR: type[Exception] = _nvml.NVMLError
 MIB = 1024 * 1024
+
+_SICK = frozenset(
+    {
+        _nvml.NVML_ERROR_UNINITIALIZED,
+        _nvml.NVML_ERROR_DRIVER_NOT_LOADED,
+        _nvml.NVML_ERROR_GPU_IS_LOST,
+        _nvml.NVML_ERROR_RESET_REQUIRED,
+    }
+)
+"""What no device answers that is well, whatever it was asked."""
 
 Handle = NewType("Handle", object)
 T = TypeVar("T")
@@ -38,6 +49,15 @@ def start() -> int:
     """Begin to talk to the driver; how many devices it has."""
     _nvml.nvmlInit()
     return int(_nvml.nvmlDeviceGetCount())
+
+
+def start_again() -> None:
+    """Begin anew where the driver has forgotten us, as one does that was loaded again."""
+    try:
+        _nvml.nvmlDeviceGetCount()
+    except NVML_ERROR as error:
+        if _code(error) == _nvml.NVML_ERROR_UNINITIALIZED:
+            _nvml.nvmlInit()
 
 
 def stop() -> None:
@@ -85,18 +105,48 @@ def name(device: Handle) -> str:
 
 def processes(device: Handle) -> list[Process]:
     """Those that compute on it, as far as this process may see them."""
+    try:
+        found = _nvml.nvmlDeviceGetComputeRunningProcesses_v3(device)
+    except NVML_ERROR as error:
+        if _code(error) != _nvml.NVML_ERROR_FUNCTION_NOT_FOUND:
+            raise
+        found = _nvml.nvmlDeviceGetComputeRunningProcesses_v2(device)  # a driver before version 510
     return [
-        Process(int(entry.pid), None if entry.usedGpuMemory is None else entry.usedGpuMemory / MIB)
-        for entry in _nvml.nvmlDeviceGetComputeRunningProcesses(device)
+        Process(int(entry.pid), None if entry.usedGpuMemory is None else entry.usedGpuMemory / MIB) for entry in found
     ]
 
 
+def ecc_errors(device: Handle) -> int:
+    """Memory errors that could not be corrected, since the driver was loaded or the device reset."""
+    return int(
+        _nvml.nvmlDeviceGetTotalEccErrors(device, _nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, _nvml.NVML_VOLATILE_ECC)
+    )
+
+
+def mig_instances(device: Handle) -> int | None:
+    """How many MIG instances it is cut into; None where it is not in MIG mode."""
+    if _nvml.nvmlDeviceGetMigMode(device)[0] != _nvml.NVML_DEVICE_MIG_ENABLE:
+        return None
+    most = or_none(lambda: int(_nvml.nvmlDeviceGetMaxMigDeviceCount(device))) or 0
+    return sum(_has_instance(device, place) for place in range(most))
+
+
+def _has_instance(device: Handle, place: int) -> bool:
+    return or_none(lambda: _nvml.nvmlDeviceGetMigDeviceHandleByIndex(device, place)) is not None
+
+
 def or_none(call: Callable[[], T]) -> T | None:
-    """An answer, or None where this device has none."""
+    """An answer, or None where this device has none. Raises where the device, or the driver, is not well."""
     try:
         return call()
-    except NVML_ERROR:
+    except NVML_ERROR as error:
+        if _code(error) in _SICK:
+            raise
         return None
+
+
+def _code(error: Exception) -> int:
+    return int(getattr(error, "value", 0))
 
 
 def _text(value: str | bytes) -> str:

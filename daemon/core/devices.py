@@ -1,7 +1,8 @@
 """Which devices are in foreign use: memory on them that no job of ours explains.
 
 Processes in other containers can't be seen, but the memory that they hold can. The driver holds some as well, which
-older ones do not tell apart, so memory without a process counts only above a margin.
+older ones do not tell apart, so memory without a process counts only above a margin. Who it is that holds a device is
+said for a person, who has to find and ask them: pid, command, user, age and memory.
 """
 
 from schemas.enums import DeviceState
@@ -10,6 +11,14 @@ from schemas.events import Device, DeviceProcess
 MOST_NAMED = 3
 DRIVER_MIB = 1024
 """More than a driver keeps for itself on any device."""
+MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
+
+
+class SeenProcess(DeviceProcess):
+    """A process as this node has read it: with its age, which the reasons name and the wire does not carry."""
+
+    age: str | None = None
+    """As `age_text` has it."""
 
 
 def mark_foreign(devices: tuple[Device, ...], leased: frozenset[int], threshold_mib: int) -> tuple[Device, ...]:
@@ -29,9 +38,21 @@ def _judged(device: Device, threshold_mib: int) -> Device:
     if held_mib > threshold_mib:
         return _foreign(device, f"in use by {_named(device.processes)}")
     if unseen_mib > threshold_mib:
-        used = f"{device.memory_used_mib:.0f} MiB are in use"
-        return _foreign(device, f"{used}, by processes that can't be seen from here (another container, a display?)")
+        silent = tuple(process for process in device.processes if process.memory_mib is None)
+        who = _named(silent) or "processes that can't be seen from here (another container, a display?)"
+        return _foreign(device, f"{device.memory_used_mib:.0f} MiB are in use, by {who}")
     return device
+
+
+def age_text(seconds: float) -> str:
+    """An age in words, so coarse that it seldom changes: what differs from what was last told is told again."""
+    if seconds < MINUTE_S:
+        return "less than 1 min"
+    if seconds < HOUR_S:
+        return f"{seconds // MINUTE_S:.0f} min"
+    if seconds < DAY_S:
+        return f"{seconds // HOUR_S:.0f} h"
+    return f"{seconds // DAY_S:.0f} d"
 
 
 def _foreign(device: Device, reason: str) -> Device:
@@ -41,7 +62,11 @@ def _foreign(device: Device, reason: str) -> Device:
 def _named(processes: tuple[DeviceProcess, ...]) -> str:
     """The largest ones, for a person."""
     largest = sorted(processes, key=lambda process: -(process.memory_mib or 0.0))[:MOST_NAMED]
-    return ", ".join(
-        f"pid {one.pid} ({one.command or 'unknown'}) of {one.user or 'unknown'}: {one.memory_mib or 0:.0f} MiB"
-        for one in largest
-    )
+    return ", ".join(_one(process) for process in largest)
+
+
+def _one(process: DeviceProcess) -> str:
+    age = process.age if isinstance(process, SeenProcess) else None
+    memory = "memory unknown" if process.memory_mib is None else f"{process.memory_mib:.0f} MiB"
+    who = f"pid {process.pid} ({process.command or 'unknown'}) of {process.user or 'unknown'}"
+    return f"{who}{f' for {age}' if age else ''}: {memory}"

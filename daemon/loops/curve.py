@@ -1,16 +1,19 @@
 """The run folder's `logging.jsonl`: the same metrics as on standard output, with all their digits.
 
 ms-swift appends a record there before it prints it, so a printed record's full values are already on disk. Where they
-are not (ms-swift writes no such file on PAI), the printed ones stand.
+are not (ms-swift writes no such file on PAI), the printed ones stand. The file is read no farther than the record that
+is looked for: when the log's reader is behind, any number of records lies behind that one.
 """
 
 from pathlib import Path
 
 from daemon.ports import Files
-from daemon.swift.records import Metrics, parse_jsonl_record
+from daemon.swift.lines import LineSplitter
+from daemon.swift.records import MAX_JSON_LINE, Metrics, parse_jsonl_record
 
-CHUNK_BYTES = 256 * 1024
-MOST_WAITING = 1000
+CHUNK_BYTES = 64 * 1024
+MOST_WAITING = 4096
+"""More than one chunk can hold."""
 
 
 class FullMetrics:
@@ -19,16 +22,16 @@ class FullMetrics:
     def __init__(self, files: Files, offset: int) -> None:
         self._files = files
         self._position = offset
-        self._rest = b""
+        self._splitter = LineSplitter(offset, MAX_JSON_LINE)
         self._waiting: dict[tuple[str, int | None], tuple[Metrics, int]] = {}
+        self._newest_step = -1
         self.offset = offset
         """Bytes whose records were all taken."""
 
     async def take(self, printed: Metrics, run_dir: Path) -> Metrics:
         """The record with full digits, or the printed one where there is none."""
         key = (printed.kind, printed.step)
-        if key not in self._waiting:
-            await self._read(run_dir / "logging.jsonl")
+        await self._read_to(key, run_dir / "logging.jsonl")
         found = self._waiting.pop(key, None)
         if found is None:
             return printed
@@ -36,20 +39,17 @@ class FullMetrics:
         self.offset = max(self.offset, end)
         return full
 
-    async def _read(self, path: Path) -> None:
-        while True:
+    async def _read_to(self, key: tuple[str, int | None], path: Path) -> None:
+        """Read until a record is there, or one of a later step is, or nothing more is."""
+        step = key[1]
+        while key not in self._waiting and (step is None or self._newest_step <= step):
             data = await self._files.read(path, self._position, CHUNK_BYTES)
             self._position += len(data)
-            *lines, self._rest = (self._rest + data).split(b"\n")
-            end = self._position - len(self._rest)
-            ends: list[int] = []
-            for line in reversed(lines):
-                ends.append(end)
-                end -= len(line) + 1
-            for line, line_end in zip(lines, reversed(ends), strict=True):
-                record = parse_jsonl_record(line)
+            for line in self._splitter.feed(data):
+                record = parse_jsonl_record(line.text.encode())
                 if record is not None:
-                    self._waiting[record.kind, record.step] = (record, line_end)
+                    self._waiting[record.kind, record.step] = (record, line.end)
+                    self._newest_step = max(self._newest_step, record.step or 0)
             while len(self._waiting) > MOST_WAITING:
                 del self._waiting[next(iter(self._waiting))]
             if len(data) < CHUNK_BYTES:

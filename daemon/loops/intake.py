@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 from daemon.logs import get_log
 from daemon.loops.context import Context
 from daemon.loops.handling.common import RefusedError, RepliedError, Sender
+from daemon.loops.handling.creating import job_id_of
 from daemon.loops.handling.table import HANDLERS
 from daemon.ports import Delivery, UnavailableError
 from schemas.commands import COMMANDS, MAX_BODY_BYTES, QUERIES
@@ -36,6 +37,8 @@ PATIENCE_S = 10.0
 """How long a command that wants a reply waits for the store."""
 MOST_REMEMBERED = 256 * 1024
 """A larger reply is not remembered; asking again is harmless, because only queries answer so much."""
+MAX_REPLY_BYTES = 15 * 1024 * 1024
+"""A hundred job documents of the largest size would be more than a broker takes (16 MiB, as `deploy/` sets it up)."""
 MOST_KEY = 255
 
 
@@ -84,7 +87,8 @@ async def intake(ctx: Context) -> None:
             try:
                 understood = understand(delivery)
             except DeadError as dead:
-                await _bury(ctx, delivery, dead.error)
+                # beside the others: a thousand of them must not hold up the one that is behind them
+                group.create_task(_bury(ctx, delivery, dead.error), name="intake burial")
                 continue
             lane = lanes[zlib.crc32(understood.lane_key.encode()) % LANES]
             lane.waiting.append(_Ordered(delivery, understood, ctx.clock.monotonic()))
@@ -129,6 +133,8 @@ def understand(delivery: Delivery) -> Understood:
             ReplyError(code=ReplyErrorCode.INVALID_REQUEST, message=f"{first}: {faults[0].message}", details=faults)
         ) from None
     job_id = getattr(request, "job_id", None)
+    if command == "job.create":  # in one lane with what comes for that job: a late repetition must not overtake its end
+        job_id = job_id_of(_key_of(delivery))
     return Understood(command, request, job_id or delivery.message_id or str(id(delivery)))
 
 
@@ -158,7 +164,7 @@ async def _carry_out(ctx: Context, ordered: _Ordered, behind: deque[_Ordered]) -
         try:
             reply = await _reply_to(ctx, delivery, understood)
             if not query:
-                await _remember(ctx, delivery, reply)
+                reply = await _remember(ctx, delivery, reply)
             break
         except UnavailableError as error:
             log.warning("command_waits", str(error), command=understood.command)
@@ -193,8 +199,11 @@ def _is_late(ctx: Context, ordered: _Ordered) -> bool:
 
 async def _answer(ctx: Context, ordered: _Ordered, reply: Reply) -> None:
     """Reply, then acknowledge."""
+    body = _encode(reply)
+    if len(body) > MAX_REPLY_BYTES:
+        body = _encode(_too_large(ordered, len(body)))
     try:
-        await ctx.bus.reply(ordered.delivery, _encode(reply))
+        await ctx.bus.reply(ordered.delivery, body)
         await ctx.bus.ack(ordered.delivery)
     except UnavailableError as outage:  # not acknowledged: the broker sends it again, and the effect stays one
         log.warning("reply_waits", str(outage), command=ordered.understood.command)
@@ -222,14 +231,16 @@ async def _reply_to(ctx: Context, delivery: Delivery, understood: Understood) ->
     return reply
 
 
-async def _remember(ctx: Context, delivery: Delivery, reply: Reply) -> None:
-    """Keep a reply for this `message_id`; the first one stays."""
+async def _remember(ctx: Context, delivery: Delivery, reply: Reply) -> Reply:
+    """Keep a reply for this `message_id`, and say which one counts: the first one, which another daemon that got the
+    same message may have kept meanwhile."""
     message_id = _key_of(delivery)
-    if message_id is None or _passing(reply):
-        return
     encoded = _encode(reply)
-    if len(encoded) <= MOST_REMEMBERED:
-        await ctx.store.remember_reply(message_id, encoded)
+    if message_id is None or _passing(reply) or len(encoded) > MOST_REMEMBERED:
+        return reply
+    await ctx.store.remember_reply(message_id, encoded)
+    first = await ctx.store.find_reply(message_id)
+    return reply if first in (None, encoded) else Reply.model_validate_json(first)
 
 
 def _key_of(delivery: Delivery) -> str | None:
@@ -243,6 +254,11 @@ def _passing(reply: Reply) -> bool:
 
 def _unavailable(ordered: _Ordered, outage: UnavailableError) -> Reply:
     return _refusal(ordered.understood.command, ReplyErrorCode.UNAVAILABLE, str(outage))
+
+
+def _too_large(ordered: _Ordered, size: int) -> Reply:
+    text = f"the answer has {size} bytes, more than {MAX_REPLY_BYTES}; ask for less (size, tail, limit, max_points)"
+    return _refusal(ordered.understood.command, ReplyErrorCode.INVALID_REQUEST, text)
 
 
 def _refusal(command: str, code: ReplyErrorCode, message: str) -> Reply:

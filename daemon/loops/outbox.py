@@ -30,8 +30,10 @@ async def outbox(ctx: Context) -> None:
         pending.update(dict.fromkeys(hinted))
         try:
             if ctx.clock.monotonic() >= sweep_at:
-                pending.update(dict.fromkeys(await ctx.store.outbox_subjects(ONE_SWEEP)))
-                sweep_at = ctx.clock.monotonic() + ctx.settings.poll_seconds
+                found = await ctx.store.outbox_subjects(ONE_SWEEP)
+                pending.update(dict.fromkeys(found))
+                more = len(found) == ONE_SWEEP  # then the next sweep follows as soon as these are out
+                sweep_at = ctx.clock.monotonic() + (0.0 if more else ctx.settings.poll_seconds)
             await publish_all(ctx, pending)
             wait_s = FIRST_WAIT_S
         except UnavailableError as error:

@@ -7,6 +7,7 @@ the same documents and applies only the starts of its own node; a start that som
 from collections.abc import Callable
 from pathlib import Path
 
+from daemon.core.lifecycle import HOLDS_DEVICES
 from daemon.core.moves import claimed, export_moved, failed_before_start, with_internal
 from daemon.core.scheduler import Plan, Start, WorkKind
 from daemon.core.watchdog import short_of_disk
@@ -116,7 +117,8 @@ async def _apply(ctx: Context, start: Start) -> bool:
         )
 
     changed = await _claim(ctx, job_id, claim)
-    won = changed is not None and changed.status is TrainingStatus.STARTING and changed.node_id == ctx.node_id
+    # not only STARTING: where the answer to the claim was lost, a stop may have come before it was asked for again
+    won = changed is not None and changed.status in HOLDS_DEVICES and changed.node_id == ctx.node_id
     if won:
         ctx.signals.devices.give()
         log.info("job_claimed", "devices leased", job_id=job_id, devices=list(start.devices))

@@ -1,6 +1,8 @@
 """A device in foreign use is not given away, and its reason names who uses it."""
 
-from daemon.core.devices import DRIVER_MIB, mark_foreign
+import pytest
+
+from daemon.core.devices import DRIVER_MIB, SeenProcess, age_text, mark_foreign
 from schemas.enums import DeviceState
 from schemas.events import Device, DeviceProcess
 
@@ -53,3 +55,37 @@ def test_the_reason_names_the_largest_users() -> None:
     assert found[0].reason == (
         "in use by pid 9 (unknown) of unknown: 900 MiB, pid 8 (python) of bob: 800 MiB, pid 7 (python) of bob: 700 MiB"
     )
+
+
+def test_a_process_is_named_with_all_that_is_known_of_it() -> None:
+    known = SeenProcess(pid=4711, memory_mib=20_480, user="anna", command="python3", age="3 h")
+    elsewhere = DeviceProcess(pid=12, memory_mib=1000)
+    device = Device(node_id="n", index=0, name="gpu", memory_used_mib=21_480, processes=(elsewhere, known))
+    (marked,) = mark_foreign((device,), frozenset(), 500)
+    assert marked.reason == (
+        "in use by pid 4711 (python3) of anna for 3 h: 20480 MiB, pid 12 (unknown) of unknown: 1000 MiB"
+    )
+
+
+def test_a_process_whose_memory_is_not_told_is_named_before_others_are_suspected() -> None:
+    silent = SeenProcess(pid=7, user="ben", command="python3", age="2 d")
+    device = Device(node_id="n", index=0, name="gpu", memory_used_mib=30_000, processes=(silent,))
+    (marked,) = mark_foreign((device,), frozenset(), 500)
+    assert marked.reason == "30000 MiB are in use, by pid 7 (python3) of ben for 2 d: memory unknown"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-1, "less than 1 min"),
+        (59.9, "less than 1 min"),
+        (60, "1 min"),
+        (3599, "59 min"),
+        (3600, "1 h"),
+        (86_399, "23 h"),
+        (86_400, "1 d"),
+        (400 * 86_400, "400 d"),
+    ],
+)
+def test_ages_are_coarse(seconds: float, text: str) -> None:
+    assert age_text(seconds) == text

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from daemon.core.lifecycle import EXPORT_UNDER_WAY, WAITS_OR_RUNS, Cause
-from daemon.core.moves import export_ordered, queued, stop_ordered, with_reply
+from daemon.core.moves import export_ordered, queued, stop_ordered, with_internal, with_reply
 from daemon.loops.context import Context, Step, change_job, persistently
 from daemon.loops.handling.common import (
     RefusedError,
@@ -22,7 +22,7 @@ from daemon.swift.checkpoints import complete
 from schemas.commands import DeleteRequest, ExportRequest, JobRef, StopRequest
 from schemas.enums import ReplyErrorCode, TrainingStatus
 from schemas.jobs import ExportOrder, StopOrder, TrainingJob
-from schemas.replies import Fault, JobAccepted, JobDeleted, JobQueued
+from schemas.replies import Fault, JobAccepted, JobDeleted, JobQueued, Reply
 
 S = TrainingStatus
 POSITIONS_COUNTED = 1000
@@ -149,15 +149,40 @@ async def delete(ctx: Context, request: DeleteRequest, _sender: Sender) -> JobDe
             raise conflict(job, "deleted", "stop it first")
         if job.export_status in EXPORT_UNDER_WAY:
             raise RefusedError(ReplyErrorCode.CONFLICT, f"job {job.id} is being exported; delete it after that")
-        run_dir = Path(job.run_dir) if job.run_dir else None
-        if request.purge_output and run_dir is not None:
+        run_dir = Path(job.run_dir) if request.purge_output and job.run_dir else None
+        if run_dir is not None:
             await check_root(ctx, ("purge_output",), run_dir)
+            reserved = await _reserved(ctx, job)
+            if reserved is None:
+                continue
+            job = reserved
+            await ctx.files.remove_tree(run_dir)
+        await _keep_replies(ctx, job)
         if await _removed(ctx, job):
             break
-    if request.purge_output and run_dir is not None:
-        await ctx.files.remove_tree(run_dir)
+    if run_dir is not None:
         return JobDeleted(job_id=job.id, message=f"deleted with its run folder {run_dir}")
     return JobDeleted(job_id=job.id, message="deleted; its output and its log file are still there")
+
+
+async def _reserved(ctx: Context, job: TrainingJob) -> TrainingJob | None:
+    """The ended job, holding its run folder once more, so that what is removed is nobody else's. None: somebody wrote
+    first. The document is removed after the folder: where this daemon dies in between, the command comes again."""
+    locked = with_internal(job, output_lock=job.run_dir)
+    try:
+        written = await ctx.store.update_job(job, locked)
+    except FolderTakenError:
+        message = f"the run folder {job.run_dir} is in use by another job; wait for it, or delete without purge_output"
+        raise RefusedError(ReplyErrorCode.CONFLICT, message) from None
+    return with_internal(locked, revision=job.internal.revision + 1) if written else None
+
+
+async def _keep_replies(ctx: Context, job: TrainingJob) -> None:
+    """Keep the replies that the document remembers beyond it: a late repetition of its `job.create` would else find
+    neither reply nor job, and make it once more."""
+    for entry in job.internal.replies:
+        reply = Reply.model_validate(entry.reply)
+        await ctx.store.remember_reply(entry.message_id, reply.model_dump_json(exclude={"error"}).encode())
 
 
 async def _removed(ctx: Context, job: TrainingJob) -> bool:

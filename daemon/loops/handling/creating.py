@@ -35,7 +35,7 @@ async def create(ctx: Context, request: CreateRequest, sender: Sender) -> JobAcc
         )
     await check_paths(ctx, request)
     await _check_options(ctx, request)
-    job_id = _job_id(sender)
+    job_id = job_id_of(sender.message_id)
     for attempt in range(FOLDER_TRIES):
         run_dir = await _run_dir(ctx, request, _skipped(job_id, attempt))
         job = _document(ctx, request, sender, job_id, run_dir)
@@ -78,11 +78,11 @@ async def _check_options(ctx: Context, request: CreateRequest) -> None:
         raise RefusedError(ReplyErrorCode.INVALID_REQUEST, text, faults)
 
 
-def _job_id(sender: Sender) -> str:
+def job_id_of(message_id: str | None) -> str:
     """Random; or made of the `message_id`, so that the same message can't make two jobs even after a crash."""
-    if sender.message_id is None:
+    if message_id is None:
         return str(uuid.uuid4())
-    return str(uuid.uuid5(_NAMESPACE, sender.message_id))
+    return str(uuid.uuid5(_NAMESPACE, message_id))
 
 
 def _versioned(request: CreateRequest) -> bool:

@@ -1,4 +1,4 @@
-"""A driver of our own making, in place of the functions of `pynvml`."""
+"""A driver of our own making, in place of the functions of `pynvml`. `tests/nvml` has one that is a library."""
 
 import threading
 from collections.abc import Callable
@@ -52,7 +52,9 @@ class Driver:
             "nvmlDeviceGetTemperature": self.sensor(_plain, 61),
             "nvmlDeviceGetUUID": self.sensor(_plain, b"GPU-1"),
             "nvmlDeviceGetName": self.sensor(_plain, "NVIDIA H100"),
-            "nvmlDeviceGetComputeRunningProcesses": self.processes,
+            "nvmlDeviceGetComputeRunningProcesses_v3": self.processes,
+            "nvmlDeviceGetTotalEccErrors": self.sensor(_plain, 0),
+            "nvmlDeviceGetMigMode": self.sensor(lambda value: [value, value], 0),
         }
         for name, call in calls.items():
             assert hasattr(pynvml, name)

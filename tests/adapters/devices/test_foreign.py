@@ -3,13 +3,17 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.core.devices import DRIVER_MIB, MOST_NAMED, mark_foreign
+from daemon.core.devices import DRIVER_MIB, MOST_NAMED, SeenProcess, mark_foreign
 from schemas.enums import DeviceState
 from schemas.events import Device, DeviceProcess
 
 memory = st.one_of(st.none(), st.floats(0, 100_000))
 word = st.one_of(st.none(), st.text(min_size=1, max_size=8))
-process = st.builds(DeviceProcess, pid=st.integers(1, 2**22), memory_mib=memory, user=word, command=word)
+pid = st.integers(1, 2**22)
+process = st.one_of(
+    st.builds(DeviceProcess, pid=pid, memory_mib=memory, user=word, command=word),
+    st.builds(SeenProcess, pid=pid, memory_mib=memory, user=word, command=word, age=word),
+)
 state = st.sampled_from([DeviceState.FREE, DeviceState.FOREIGN, DeviceState.UNHEALTHY])
 device = st.builds(
     Device,

@@ -3,14 +3,16 @@
 import asyncio
 import os
 import sys
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from daemon.adapters.nvml import NvmlDevices, NvmlError
+from daemon.core.devices import SeenProcess, age_text
 from schemas.enums import DeviceState
-from schemas.events import Device, DeviceProcess
+from schemas.events import Device
 from tests.adapters.devices.driver import Driver, Gpu
 
 STOPPED_S = 0.1
@@ -85,8 +87,14 @@ async def test_processes_have_memory_user_and_command(monkeypatch: pytest.Monkey
     (device,) = await NvmlDevices("n", None).read()
     me = psutil.Process()
     assert device.processes == (
-        DeviceProcess(pid=os.getpid(), memory_mib=512.0, user=me.username(), command=me.name()),
-        DeviceProcess(pid=2**22 + 1, memory_mib=None, user=None, command=None),
+        SeenProcess(
+            pid=os.getpid(),
+            memory_mib=512.0,
+            user=me.username(),
+            command=me.name(),
+            age=age_text(time.time() - me.create_time()),
+        ),
+        SeenProcess(pid=2**22 + 1, memory_mib=None, user=None, command=None),
     )
 
 

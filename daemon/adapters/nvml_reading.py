@@ -1,0 +1,91 @@
+"""What one reading of a GPU asks, and what makes it unhealthy. On the thread of `nvml` alone: every call may block.
+
+A GPU is unhealthy when NVML calls it lost or in want of a reset, when its memory had errors that could not be
+corrected, and when it is cut into MIG instances: a job is given whole GPUs, and by its index would get the first
+instance at best. What a device merely does not tell (no sensor, no permission) is None.
+"""
+
+import contextlib
+import time
+
+import psutil
+
+from daemon.adapters import nvml_calls
+from daemon.adapters.nvml_calls import NVML_ERROR, Handle, Process, or_none
+from daemon.core.devices import SeenProcess, age_text
+from daemon.logs import get_log
+from schemas.enums import DeviceState
+from schemas.events import Device, DeviceProcess
+
+log = get_log("nvml")
+
+
+def read_all(node_id: str, indices: tuple[int, ...]) -> tuple[Device, ...]:
+    """These devices, each for itself."""
+    with contextlib.suppress(NVML_ERROR):  # then every device says why
+        nvml_calls.start_again()
+    return tuple(_read_one(node_id, index) for index in indices)
+
+
+def unreadable(node_id: str, index: int, reason: str) -> Device:
+    """A device of which nothing is known but why."""
+    return Device(node_id=node_id, index=index, name="unknown", state=DeviceState.UNHEALTHY, reason=reason)
+
+
+def _read_one(node_id: str, index: int) -> Device:
+    try:
+        return _read(node_id, index, nvml_calls.handle(index))
+    except NVML_ERROR as error:
+        return unreadable(node_id, index, f"NVML: {error}")
+    except Exception as error:  # what one device answers must not take the others with it
+        log.crash("device_unreadable", "an answer that is not understood", error, index=index)
+        return unreadable(node_id, index, f"its answer is not understood: {type(error).__name__}: {error}")
+
+
+def _read(node_id: str, index: int, handle: Handle) -> Device:
+    instances = or_none(lambda: nvml_calls.mig_instances(handle))
+    # a GPU in MIG mode tells its memory to privileged users only, and has no use for its own
+    memory = nvml_calls.memory(handle) if instances is None else or_none(lambda: nvml_calls.memory(handle))
+    reason = _fault(index, instances, or_none(lambda: nvml_calls.ecc_errors(handle)) or 0)
+    return Device(
+        node_id=node_id,
+        index=index,
+        uuid=or_none(lambda: nvml_calls.uuid(handle)),
+        name=or_none(lambda: nvml_calls.name(handle)) or "unknown",
+        memory_total_mib=memory and memory.total_mib,
+        memory_used_mib=memory and memory.used_mib,
+        memory_free_mib=memory and memory.free_mib,
+        utilization=or_none(lambda: nvml_calls.utilization(handle)),
+        temperature=or_none(lambda: nvml_calls.temperature(handle)),
+        power=or_none(lambda: nvml_calls.power(handle)),
+        state=DeviceState.FREE if reason is None else DeviceState.UNHEALTHY,
+        reason=reason,
+        processes=tuple(_seen(entry) for entry in or_none(lambda: nvml_calls.processes(handle)) or ()),
+    )
+
+
+def _fault(index: int, instances: int | None, ecc_errors: int) -> str | None:
+    """Why the device must not be given to a job."""
+    if ecc_errors:
+        many = f"{ecc_errors} memory error{'s' if ecc_errors > 1 else ''}"
+        return f"{many} that ECC could not correct since the driver was loaded; reset it (nvidia-smi -i {index} -r)"
+    if instances is not None:
+        return (
+            f"it is in MIG mode, with {instances} instance{'' if instances == 1 else 's'}, and only whole GPUs can be "
+            f"given to jobs; end that mode (nvidia-smi -i {index} -mig 0) or leave it out of SWIFT_TRAINER_DEVICES"
+        )
+    return None
+
+
+def _seen(entry: Process) -> DeviceProcess:
+    """A process with what the system knows of it: nothing where it is gone, or in a container of its own."""
+    user = command = age = None
+    try:
+        process = psutil.Process(entry.pid)
+        with process.oneshot():
+            command = process.name()
+            age = age_text(time.time() - process.create_time())
+            user = process.username()
+    except (psutil.Error, OSError):
+        pass
+    return SeenProcess(pid=entry.pid, memory_mib=entry.memory_mib, user=user, command=command, age=age)

@@ -71,7 +71,7 @@ async def _connected(settings: Settings) -> AsyncGenerator[Context]:
         ca_file=str(settings.amqp_ca_file) if settings.amqp_ca_file else None,
     )
     store = MongoStore(settings.mongodb_url.get_secret_value(), settings.mongodb_database)
-    devices = make_devices(settings.devices, settings.node_id)
+    devices = await asyncio.to_thread(make_devices, settings.devices, settings.node_id)
     ctx = Context(
         settings=settings,
         clock=SystemClock(),

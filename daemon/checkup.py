@@ -54,7 +54,7 @@ async def _store(settings: Settings) -> str:
 
 
 async def _devices(settings: Settings) -> str:
-    devices = make_devices(settings.devices, settings.node_id)
+    devices = await asyncio.to_thread(make_devices, settings.devices, settings.node_id)
     try:
         found = await devices.check()
         return f"ok ({len(await devices.read())} devices)" if found == "ok" else found

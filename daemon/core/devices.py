@@ -11,6 +11,8 @@ from schemas.events import Device, DeviceProcess
 MOST_NAMED = 3
 DRIVER_MIB = 1024
 """More than a driver keeps for itself on any device."""
+NOT_READ_AGAIN = "its job has ended, and its memory has not been read again yet"
+"""Of a device that the last reading found leased; who still sees its job is told of that in place of this."""
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
 
 
@@ -24,12 +26,21 @@ class SeenProcess(DeviceProcess):
 def mark_foreign(devices: tuple[Device, ...], leased: frozenset[int], threshold_mib: int) -> tuple[Device, ...]:
     """The devices, with those marked FOREIGN that are not leased and on which others hold more memory than allowed.
 
-    A device whose job has just ended is foreign for as long as memory is still held on it, and so not given away.
+    A device whose job has just ended is foreign for as long as memory is still held on it, and so not given away. That
+    is not known before it is read again: until then it stays LEASED, as which a leased device is marked that has memory
+    to be judged by.
     """
-    return tuple(
-        device if device.index in leased or device.state is not DeviceState.FREE else _judged(device, threshold_mib)
-        for device in devices
-    )
+    return tuple(_marked(device, device.index in leased, threshold_mib) for device in devices)
+
+
+def _marked(device: Device, leased: bool, threshold_mib: int) -> Device:
+    if device.state is not DeviceState.FREE:
+        return device
+    if not leased:
+        return _judged(device, threshold_mib)
+    if device.memory_used_mib is None:
+        return device
+    return device.model_copy(update={"state": DeviceState.LEASED, "reason": NOT_READ_AGAIN})
 
 
 def _judged(device: Device, threshold_mib: int) -> Device:

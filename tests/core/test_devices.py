@@ -2,7 +2,7 @@
 
 import pytest
 
-from daemon.core.devices import DRIVER_MIB, SeenProcess, age_text, mark_foreign
+from daemon.core.devices import DRIVER_MIB, NOT_READ_AGAIN, SeenProcess, age_text, mark_foreign
 from schemas.enums import DeviceState
 from schemas.events import Device, DeviceProcess
 
@@ -44,6 +44,13 @@ def test_memory_that_no_process_explains_counts_above_what_a_driver_takes() -> N
 def test_a_leased_device_and_an_unhealthy_one_stay_as_they_are() -> None:
     devices = (device(0, process(7, 9000)), device(1, process(7, 9000), state=DeviceState.UNHEALTHY))
     assert states(*devices, leased=frozenset({0})) == [DeviceState.FREE, DeviceState.UNHEALTHY]
+
+
+def test_a_leased_device_is_not_free_before_its_memory_is_read_again() -> None:
+    gpu = device(0, process(7, 9000)).model_copy(update={"memory_used_mib": 9000.0})
+    (leased,) = mark_foreign((gpu,), frozenset({0}), LIMIT_MIB)
+    assert leased == gpu.model_copy(update={"state": DeviceState.LEASED, "reason": NOT_READ_AGAIN})
+    assert states(gpu) == [DeviceState.FOREIGN]
 
 
 def test_the_reason_names_the_largest_users() -> None:

@@ -166,7 +166,7 @@ async def test_telemetry_goes_on_behind_an_outage_and_states_stand_meanwhile(wor
         world.faults.away = True
         gpus.set(0, processes=(DeviceProcess(pid=9, memory_mib=70_000, user="me", command="python"),))
         await world.clock.advance(60)
-        assert daemon.ctx.board.current()[0].state is DeviceState.FREE, "the job's own process is not foreign"
+        assert daemon.ctx.board.current()[0].state is not DeviceState.FOREIGN, "the job's own process is not foreign"
         world.faults.away = False
         await world.clock.advance(10)
         assert told(world)[-1].job_id == job_id

@@ -1,0 +1,337 @@
+/* A stand-in for libnvidia-ml.so.1: a test double with the symbols, structures and error codes of NVML (driver 550).
+ *
+ *     gcc -shared -fPIC -pthread -Wl,-soname,libnvidia-ml.so.1 -o libnvidia-ml.so.1 libnvidia-ml.c
+ *
+ * It drives nothing. What it answers stands in the text file that NVML_STANDIN_STATE names, which the test replaces
+ * (by renaming) while the process runs; every call looks whether it is another file. One thing a line:
+ *
+ *     epoch N                          the driver's load: whoever began under another one is told UNINITIALIZED
+ *     delay MICROSECONDS               how long every call takes
+ *     gpu INDEX KEY=VALUE ...          a device: uuid name total used (MiB) util temp power (mW) ecc mig instances;
+ *                                      `-` for what it does not have (NOT_SUPPORTED); spaces in a name are `_`
+ *     process GPU PID MIB              a process that computes on it; MIB `-`: the driver does not tell
+ *     fail FUNCTION GPU CODE           what this function answers for this device; `*` for any of either
+ *     hang FUNCTION GPU                it does not return for as long as the file says so
+ *
+ * As in the real one, memory of version 1 counts the driver's own share as used and version 2 does not; lists are
+ * asked for twice, first for their length; a GPU in MIG mode has no utilization. Where NVML_STANDIN_TRACE names a
+ * file, every call appends a line there: thread id, function, device. That proves which thread called.
+ */
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+typedef int Return;
+enum {
+    SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7,
+    DRIVER_NOT_LOADED = 9, ARGUMENT_VERSION_MISMATCH = 25
+};
+
+#define MIB 1048576ULL
+#define RESERVED_MIB 600 /* the driver's own share */
+#define MOST_GPUS 16
+#define MOST_ENTRIES 64
+#define MOST_INSTANCES 7
+#define WORD 64
+#define NONE (-1)
+#define NOT_TOLD (~0ULL)
+
+typedef struct { char uuid[WORD], name[WORD]; long long total, used, util, temp, power, ecc, mig, instances; } Gpu;
+typedef struct { int gpu; unsigned pid; long long mib; } Process;
+typedef struct { char function[WORD]; int gpu; Return code; } Rule; /* code SUCCESS: it hangs */
+typedef struct {
+    long long epoch, delay_us;
+    int gpus, processes, rules;
+    Gpu gpu[MOST_GPUS];
+    Process process[MOST_ENTRIES];
+    Rule rule[MOST_ENTRIES];
+} State;
+struct device { int gpu, instance; };
+
+/* As nvml.h has them. */
+typedef struct { unsigned long long total, free, used; } Memory;
+typedef struct { unsigned version; unsigned long long total, reserved, free, used; } MemoryV2;
+typedef struct { unsigned gpu, memory; } Utilization;
+typedef struct { unsigned pid; unsigned long long used; unsigned gpu_instance, compute_instance; } ProcessInfo;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static State state;
+static struct stat seen;
+static long long begun_in = NONE; /* the epoch in which nvmlInit was called */
+static struct device devices[MOST_GPUS], instances[MOST_GPUS][MOST_INSTANCES];
+
+/* ------------------------------------------------------------ the state */
+
+static long long number(const char *text) { return strcmp(text, "-") ? atoll(text) : NONE; }
+
+static int which(const char *text) { return strcmp(text, "*") ? atoi(text) : NONE; }
+
+static void set(Gpu *gpu, char *word) {
+    char *value = strchr(word, '=');
+    if (!value) return;
+    *value++ = 0;
+    if (!strcmp(word, "uuid")) snprintf(gpu->uuid, WORD, "%s", value);
+    else if (!strcmp(word, "name")) {
+        snprintf(gpu->name, WORD, "%s", value);
+        for (char *at = gpu->name; *at; at++) if (*at == '_') *at = ' ';
+    }
+    else if (!strcmp(word, "total")) gpu->total = number(value);
+    else if (!strcmp(word, "used")) gpu->used = number(value);
+    else if (!strcmp(word, "util")) gpu->util = number(value);
+    else if (!strcmp(word, "temp")) gpu->temp = number(value);
+    else if (!strcmp(word, "power")) gpu->power = number(value);
+    else if (!strcmp(word, "ecc")) gpu->ecc = number(value);
+    else if (!strcmp(word, "mig")) gpu->mig = number(value);
+    else if (!strcmp(word, "instances")) gpu->instances = number(value);
+}
+
+static void take(State *into, char *line) {
+    char a[WORD], b[WORD], c[WORD];
+    int got = sscanf(line, "%*s %63s %63s %63s", a, b, c);
+    if (!strncmp(line, "epoch ", 6) && got >= 1) into->epoch = number(a);
+    else if (!strncmp(line, "delay ", 6) && got >= 1) into->delay_us = number(a);
+    else if (!strncmp(line, "gpu ", 4) && got >= 1 && atoi(a) >= 0 && atoi(a) < MOST_GPUS) {
+        Gpu *gpu = &into->gpu[atoi(a)];
+        if (atoi(a) >= into->gpus) into->gpus = atoi(a) + 1;
+        char *rest = NULL;
+        for (char *word = strtok_r(line, " \n", &rest); word; word = strtok_r(NULL, " \n", &rest)) set(gpu, word);
+    } else if (!strncmp(line, "process ", 8) && got == 3 && into->processes < MOST_ENTRIES)
+        into->process[into->processes++] = (Process){atoi(a), (unsigned)atoi(b), number(c)};
+    else if (into->rules < MOST_ENTRIES && ((!strncmp(line, "fail ", 5) && got == 3) || !strncmp(line, "hang ", 5))) {
+        Rule *rule = &into->rule[into->rules++];
+        snprintf(rule->function, WORD, "%s", a);
+        rule->gpu = which(b);
+        rule->code = line[0] == 'f' ? atoi(c) : SUCCESS;
+    }
+}
+
+/* Under the lock. Without a file no driver is loaded. */
+static int load(void) {
+    const char *path = getenv("NVML_STANDIN_STATE");
+    struct stat now;
+    if (!path || stat(path, &now)) return 0;
+    if (now.st_ino == seen.st_ino && now.st_dev == seen.st_dev && now.st_mtim.tv_sec == seen.st_mtim.tv_sec
+        && now.st_mtim.tv_nsec == seen.st_mtim.tv_nsec)
+        return 1;
+    FILE *file = fopen(path, "r");
+    if (!file) return 0;
+    char line[512];
+    memset(&state, 0, sizeof state);
+    while (fgets(line, sizeof line, file)) take(&state, line);
+    fclose(file);
+    seen = now;
+    return 1;
+}
+
+static const Rule *rule_for(const char *function, int gpu) {
+    for (int i = 0; i < state.rules; i++) {
+        const Rule *rule = &state.rule[i];
+        if (strcmp(rule->function, "*") && strcmp(rule->function, function)) continue;
+        if (rule->gpu == NONE || rule->gpu == gpu) return rule;
+    }
+    return NULL;
+}
+
+static void trace(const char *function, int gpu) {
+    const char *path = getenv("NVML_STANDIN_TRACE");
+    FILE *file = path ? fopen(path, "a") : NULL;
+    if (!file) return;
+    fprintf(file, "%ld %s %d\n", (long)syscall(SYS_gettid), function, gpu);
+    fclose(file);
+}
+
+/* Every call begins here: it hangs, fails as the state says, or goes on holding the lock. */
+static Return begin(const char *function, int gpu) {
+    const struct timespec pause = {0, 5 * 1000 * 1000};
+    pthread_mutex_lock(&lock);
+    trace(function, gpu);
+    for (;;) {
+        const Rule *rule = NULL;
+        Return code = DRIVER_NOT_LOADED;
+        if (load()) {
+            rule = rule_for(function, gpu);
+            int starting = !strncmp(function, "nvmlInit", 8);
+            code = rule ? rule->code : !starting && begun_in != state.epoch ? UNINITIALIZED : SUCCESS;
+        }
+        if (code == SUCCESS && !rule) {
+            if (state.delay_us > 0) usleep((useconds_t)state.delay_us);
+            return SUCCESS;
+        }
+        pthread_mutex_unlock(&lock);
+        if (code != SUCCESS) return code;
+        nanosleep(&pause, NULL);
+        pthread_mutex_lock(&lock);
+    }
+}
+
+static Return end(Return code) {
+    pthread_mutex_unlock(&lock);
+    return code;
+}
+
+#define BEGIN(gpu) do { Return told = begin(__func__, gpu); if (told) return told; } while (0)
+#define DEVICE(device) \
+    if (!(device) || (device)->gpu < 0 || (device)->gpu >= MOST_GPUS) return INVALID_ARGUMENT; \
+    BEGIN((device)->gpu); \
+    const Gpu *gpu = &state.gpu[(device)->gpu]; \
+    (void)gpu
+
+static Return answer(unsigned *into, long long value) {
+    if (value != NONE) *into = (unsigned)value;
+    return end(value == NONE ? NOT_SUPPORTED : SUCCESS);
+}
+
+static Return text(char *into, unsigned size, const char *value) {
+    if (!strcmp(value, "-")) return end(NOT_SUPPORTED);
+    if (strlen(value) >= size) return end(INSUFFICIENT_SIZE);
+    strcpy(into, value);
+    return end(SUCCESS);
+}
+
+/* ------------------------------------------------------------ the driver */
+
+Return nvmlInitWithFlags(unsigned flags) {
+    (void)flags;
+    BEGIN(NONE);
+    begun_in = state.epoch;
+    return end(SUCCESS);
+}
+
+Return nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
+
+Return nvmlShutdown(void) {
+    BEGIN(NONE);
+    begun_in = NONE;
+    return end(SUCCESS);
+}
+
+const char *nvmlErrorString(Return code) {
+    trace(__func__, NONE);
+    return code == SUCCESS ? "Success" : "An error of the stand-in";
+}
+
+Return nvmlSystemGetDriverVersion(char *version, unsigned length) {
+    BEGIN(NONE);
+    return text(version, length, "550.54.15");
+}
+
+Return nvmlDeviceGetCount_v2(unsigned *count) {
+    BEGIN(NONE);
+    return answer(count, state.gpus);
+}
+
+Return nvmlDeviceGetHandleByIndex_v2(unsigned index, struct device **device) {
+    BEGIN((int)index);
+    if (index >= (unsigned)state.gpus) return end(INVALID_ARGUMENT);
+    devices[index] = (struct device){(int)index, NONE};
+    *device = &devices[index];
+    return end(SUCCESS);
+}
+
+/* ------------------------------------------------------------ one device */
+
+Return nvmlDeviceGetUUID(struct device *device, char *uuid, unsigned length) {
+    DEVICE(device);
+    return text(uuid, length, gpu->uuid);
+}
+
+Return nvmlDeviceGetName(struct device *device, char *name, unsigned length) {
+    DEVICE(device);
+    return text(name, length, gpu->name);
+}
+
+Return nvmlDeviceGetMemoryInfo(struct device *device, Memory *memory) {
+    DEVICE(device);
+    memory->total = gpu->total * MIB;
+    memory->used = (gpu->used + RESERVED_MIB) * MIB;
+    memory->free = memory->total - memory->used;
+    return end(SUCCESS);
+}
+
+Return nvmlDeviceGetMemoryInfo_v2(struct device *device, MemoryV2 *memory) {
+    DEVICE(device);
+    if (memory->version != (sizeof *memory | 2U << 24)) return end(ARGUMENT_VERSION_MISMATCH);
+    memory->total = gpu->total * MIB;
+    memory->reserved = RESERVED_MIB * MIB;
+    memory->used = gpu->used * MIB;
+    memory->free = memory->total - memory->used - memory->reserved;
+    return end(SUCCESS);
+}
+
+Return nvmlDeviceGetUtilizationRates(struct device *device, Utilization *rates) {
+    DEVICE(device);
+    rates->memory = 0;
+    return answer(&rates->gpu, gpu->mig == 1 ? NONE : gpu->util);
+}
+
+Return nvmlDeviceGetTemperature(struct device *device, unsigned sensor, unsigned *degrees) {
+    DEVICE(device);
+    return sensor ? end(INVALID_ARGUMENT) : answer(degrees, gpu->temp);
+}
+
+Return nvmlDeviceGetPowerUsage(struct device *device, unsigned *milliwatt) {
+    DEVICE(device);
+    return answer(milliwatt, gpu->power);
+}
+
+Return nvmlDeviceGetTotalEccErrors(struct device *device, unsigned type, unsigned counter, unsigned long long *count) {
+    DEVICE(device);
+    if (type > 1 || counter > 1) return end(INVALID_ARGUMENT);
+    if (gpu->ecc == NONE) return end(NOT_SUPPORTED);
+    *count = type == 0 ? 12345 : counter == 0 ? (unsigned long long)gpu->ecc : 777; /* corrected; volatile; aggregate */
+    return end(SUCCESS);
+}
+
+/* ------------------------------------------------------------ processes */
+
+static Return list(struct device *device, unsigned *count, ProcessInfo *infos) {
+    unsigned found = 0, room = *count;
+    for (int i = 0; i < state.processes; i++) {
+        const Process *process = &state.process[i];
+        if (process->gpu != device->gpu) continue;
+        if (infos && found < room)
+            infos[found] = (ProcessInfo){process->pid, process->mib == NONE ? NOT_TOLD : process->mib * MIB, ~0U, ~0U};
+        found++;
+    }
+    *count = found;
+    return end(found > room ? INSUFFICIENT_SIZE : SUCCESS);
+}
+
+Return nvmlDeviceGetComputeRunningProcesses_v3(struct device *device, unsigned *count, ProcessInfo *infos) {
+    DEVICE(device);
+    return list(device, count, infos);
+}
+
+Return nvmlDeviceGetComputeRunningProcesses_v2(struct device *device, unsigned *count, ProcessInfo *infos) {
+    DEVICE(device);
+    return list(device, count, infos);
+}
+
+/* ------------------------------------------------------------ MIG */
+
+Return nvmlDeviceGetMigMode(struct device *device, unsigned *current, unsigned *pending) {
+    DEVICE(device);
+    if (gpu->mig == NONE) return end(NOT_SUPPORTED);
+    *current = *pending = (unsigned)gpu->mig;
+    return end(SUCCESS);
+}
+
+Return nvmlDeviceGetMaxMigDeviceCount(struct device *device, unsigned *count) {
+    DEVICE(device);
+    return answer(count, gpu->mig == NONE ? 0 : MOST_INSTANCES);
+}
+
+Return nvmlDeviceGetMigDeviceHandleByIndex(struct device *device, unsigned index, struct device **instance) {
+    DEVICE(device);
+    if (index >= MOST_INSTANCES) return end(INVALID_ARGUMENT);
+    if (gpu->mig != 1 || (long long)index >= gpu->instances) return end(NOT_FOUND);
+    instances[device->gpu][index] = (struct device){device->gpu, (int)index};
+    *instance = &instances[device->gpu][index];
+    return end(SUCCESS);
+}

@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 DEV_DIR := .dev
 
-.PHONY: help venv demo dev dev-stop test sim chaos check format generate bench lock clean
+.PHONY: help venv demo dev dev-stop test faults bounds sim chaos check format generate bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -23,6 +23,12 @@ dev-stop: venv ## end what `make dev` left running; data stays below .dev
 
 test: venv ## the whole test suite, fast rings first (TEST_ARGS='-k name' for a part)
 	@$(BIN)/python -m pytest $(TEST_ARGS)
+
+faults: venv ## kills, outages, cut networks and full disks on the real parts (TEST_ARGS as above)
+	@$(BIN)/python -m pytest tests/faults $(TEST_ARGS)
+
+bounds: venv ## floods, backlogs and slow readers on the real parts (TEST_ARGS as above)
+	@$(BIN)/python -m pytest tests/bounds $(TEST_ARGS)
 
 sim: venv ## seeds of the simulation, any number (SIM_ARGS='--seeds 10000', '--minutes 60', '--seed 7 --verbose')
 	@$(BIN)/python -m tests.simulation $(SIM_ARGS)

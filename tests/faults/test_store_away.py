@@ -1,0 +1,62 @@
+"""mongod is killed with SIGKILL and restarted while trainings run and commands come."""
+
+import asyncio
+import json
+import random
+import time
+
+import pytest
+
+from tests.faults.account import assert_sound
+from tests.faults.place import Place, step_reached, until
+from tests.faults.services import Services
+from tests.faults.witness import Witness
+
+pytestmark = pytest.mark.services
+
+PATIENCE_LIMIT_S = 20
+"""A command that wants a reply waits 10 s for the store; this machine may be slow."""
+
+
+async def test_a_store_that_is_killed_is_no_failure(place: Place, found: Witness, pair: Services) -> None:
+    chance = random.Random(1)
+    await place.daemon()
+    long = await found.create(place.request(place.model(steps=340, step_seconds=0.05), save_steps=50))
+    short = await found.create(place.request(place.model(steps=30, step_seconds=0.05)))
+    await step_reached(found, short, 3)
+    await pair.kill("mongod")
+    request = place.request(place.model(steps=5))
+    await found.post("job.create", request, message_id="silent")  # nobody waits for it: it is tried until it succeeds
+    since = time.monotonic()
+    refused = await found.raw("job.create", json.dumps(request).encode(), PATIENCE_LIMIT_S, message_id="asking")
+    assert refused["error"]["code"] == "unavailable"
+    assert "SWIFT_TRAINER_MONGODB_URL" in refused["error"]["message"]
+    assert time.monotonic() - since >= 5
+    assert "End time of running main" in place.log(short)  # its whole end falls into the outage
+    await pair.up("mongod")
+    await found.status(short, "completed")
+    silent, asking = [await found.create(request, message_id=name) for name in ("silent", "asking")]
+    assert await found.create(request, message_id="silent") == silent
+
+    for _ in range(2):
+        await asyncio.sleep(chance.uniform(0, 0.5))  # the moment is what is drawn
+        await pair.kill("mongod")
+        await pair.up("mongod")
+    for job_id in (silent, asking, long):
+        await found.status(job_id, "completed")
+    assert (await found.order("job.list"))["total"] == 4
+    await assert_sound(found, long, short, silent, asking)
+
+
+async def test_a_store_that_answers_nobody_for_a_while_is_no_failure(
+    place: Place, found: Witness, pair: Services
+) -> None:
+    await place.daemon(mongodb_url=f"{pair.mongodb_url}/?socketTimeoutMS=1000")
+    job_id = await found.create(place.request(place.model(steps=60, step_seconds=0.05)))
+    await step_reached(found, job_id, 3)
+    pair.freeze("mongod")
+    await until(lambda: "outage_waiting" in place.daemon_log() or "waits:" in place.daemon_log())
+    await until(lambda: "End time of running main" in place.log(job_id))
+    pair.thaw("mongod")
+    await found.status(job_id, "completed")
+    await assert_sound(found, job_id)

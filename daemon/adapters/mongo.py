@@ -4,10 +4,10 @@ Every change of a job is one guarded update of one document, built by `documents
 Collections: `jobs` and `nodes` (with their outboxes), `events` (what was published), `metrics` (the curves, in
 buckets) and `commands` (replies to repeat, dropped by a TTL index).
 
-Guarded writes are answered from the journal (`j`), so that what was acknowledged outlives a `kill -9` of the server.
-The rest does not wait for it: heartbeats and wait reasons are written again, progress and curve are read again from the
-log, an event whose publication was forgotten is published again with the same id, and the reply to a command that
-changed a job stands in the job's document as well.
+Guarded writes, progress and curves are answered from the journal (`j`), so that what was acknowledged outlives a
+`kill -9` of the server: whoever wrote a point forgets it, and only a new daemon reads the log again. The rest does not
+wait for it: heartbeats and wait reasons are written again, an event whose publication was forgotten is published again
+with the same id, and the reply to a command that changed a job stands in the job's document as well.
 Options in the URL come before the ones chosen here.
 
 A call that raises `UnavailableError` may have been carried out all the same: the answer was lost. Repeating it is
@@ -74,6 +74,7 @@ class _Connection:
     client: "AsyncIOMotorClient[Document]"
     jobs: "Collection"
     nodes: "Collection"
+    metrics: "Collection"
     quick: "AsyncIOMotorDatabase[Document]"
     """The collections for writes that need not wait for the journal."""
 
@@ -148,7 +149,7 @@ class MongoStore:
     async def note_progress(self, job_id: str, attempt: int, values: Mapping[str, object]) -> bool:
         fields = progress_values(values)
         with self._reaching() as db:
-            result = await db.quick.jobs.update_one({"_id": job_id, "attempt": attempt}, {"$set": fields})
+            result = await db.jobs.update_one({"_id": job_id, "attempt": attempt}, {"$set": fields})
         return result.matched_count == 1
 
     async def delete_job(self, job: TrainingJob) -> bool:
@@ -285,7 +286,7 @@ class MongoStore:
         ]
         if writes:
             with self._reaching() as db:
-                await _write_all(db.quick.metrics, writes)
+                await _write_all(db.metrics, writes)
 
     async def points(self, job_id: str, after_step: int, max_points: int) -> list[MetricPoint]:
         thinning = Thinning(max_points)
@@ -359,6 +360,7 @@ class MongoStore:
                 client=client,
                 jobs=db.get_collection("jobs", write_concern=journaled),
                 nodes=db.get_collection("nodes", write_concern=journaled),
+                metrics=db.get_collection("metrics", write_concern=journaled),
                 quick=db,
             )
         return self._connection

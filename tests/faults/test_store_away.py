@@ -6,7 +6,9 @@ import random
 import time
 
 import pytest
+from pymongo import MongoClient
 
+from tests.e2e.harness import Json
 from tests.faults.account import assert_sound
 from tests.faults.place import Place, step_reached, until
 from tests.faults.services import Services
@@ -46,6 +48,29 @@ async def test_a_store_that_is_killed_is_no_failure(place: Place, found: Witness
         await found.status(job_id, "completed")
     assert (await found.order("job.list"))["total"] == 4
     await assert_sound(found, long, short, silent, asking)
+
+
+async def test_what_a_store_has_acknowledged_outlives_its_kill(place: Place, found: Witness, pair: Services) -> None:
+    """It is killed right after the curve, and at last the progress of the last step, were written."""
+    await place.daemon()
+    steps = 120
+    job_id = await found.create(place.request(place.model(steps=steps, step_seconds=0.05)))
+    with MongoClient[Json](pair.mongodb_url) as client:
+        stored = client[place.settings()["SWIFT_TRAINER_MONGODB_DATABASE"]]
+
+        def points() -> int:
+            return sum(len(bucket["points"]) for bucket in stored["metrics"].find({"job_id": job_id}))
+
+        for _ in range(2):
+            before = points()
+            await until(lambda before=before: points() > before)
+            await pair.kill("mongod")
+            await pair.up("mongod")
+        await until(lambda: stored["jobs"].find_one({"_id": job_id, "current_step": steps}))
+        await pair.kill("mongod")
+        await pair.up("mongod")
+    await found.status(job_id, "completed")
+    await assert_sound(found, job_id)
 
 
 async def test_a_store_that_answers_nobody_for_a_while_is_no_failure(

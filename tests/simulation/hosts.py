@@ -1,8 +1,8 @@
 """What runs on the hosts: every run that was ever started, and the trainings and exports as they play themselves.
 
 A training behaves as its dice for its run's name say: it loads, logs steps, saves checkpoints (some are torn for a
-while), and ends well, with an error, by a signal, without a trace, early with code 0, or with processes that nobody can
-end for a while. It writes what ms-swift writes, by the same hand as the tests of the loops.
+while), and ends well, with an error, by a signal, without a trace, early with code 0, never, or with processes that
+nobody can end for a while. It writes what ms-swift writes, by the same hand as the tests of the loops.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,8 +14,9 @@ from daemon.adapters.memory_runs import Process, Stop
 from tests.loops.rig import Training, World
 from tests.simulation.stage import Stage
 
-FATES = ("well", "error", "sick device", "killed", "lost", "code 0 early", "processes left")
-FATE_SHARES = (12, 2, 1, 1, 1, 1, 1)
+FATES = ("well", "error", "sick device", "killed", "lost", "code 0 early", "processes left", "endless")
+FATE_SHARES = (12, 2, 1, 1, 1, 1, 1, 1)
+FOR_EVER_S = 1e9
 LINES = {
     "error": "RuntimeError: something odd",
     "sick device": "torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:2251",
@@ -202,6 +203,8 @@ class _Trainee:
     def _meet_fate(self, step: int) -> Iterator[float]:
         if step != self._doom or self._fate == "well":
             return
+        if self._fate == "endless":
+            yield FOR_EVER_S
         if self._fate in LINES:
             self._run.process.write(f"Traceback (most recent call last):\n{LINES[self._fate]}\n")
         endings: dict[str, Callable[[], None]] = {

@@ -23,7 +23,7 @@ from tests.simulation.ending import check_end
 from tests.simulation.hosts import Hosts
 from tests.simulation.stage import Stage
 from tests.simulation.storm import Storm
-from tests.simulation.stranger import Stranger
+from tests.simulation.stranger import STOPS_AFTER_S, Stranger
 from tests.simulation.twins import SimBroker, SimFiles, SimStore
 
 CALM_LIMIT_S = 3600.0
@@ -107,6 +107,7 @@ class Simulation:
         """Let it happen until all is quiet, and check the end."""
         self.storm.plan()
         self.stranger.wish(self._jobs, self.storm.lasts_s)
+        self.stage.after(self.storm.lasts_s + STOPS_AFTER_S, self.stranger.stop_rest)
         limit_s = self.storm.lasts_s + CALM_LIMIT_S
         quiet_since_s: float | None = None
         while not self.stage.broken:

@@ -19,10 +19,17 @@ from tests.loops.rig import CREATE
 from tests.simulation.stage import Stage
 
 PATIENCE_S = 15.0
+MOST_WISHES = 6
 SLOWEST_S = 15.0
 """No daemon has a command in hand for longer than this, but in an outage."""
+STOPS_AFTER_S = 60.0
 SILENT = 0.3
 """Share of the commands that ask for no reply."""
+HASTE = 0.25
+HURRIED = ("pending", "queued", "starting", "cancelled")
+"""Statuses upon which the stranger changes his mind at once, so often."""
+FOLLOWED = 0.15
+"""Share of the jobs that, once cancelled, are followed by another in the same folder, and deleted when that runs."""
 DOUBLED = 0.2
 """Share of the commands that are sent twice for no reason."""
 GARBAGE: tuple[tuple[str, bytes], ...] = (
@@ -78,7 +85,10 @@ class Wish:
     """The job's label `wish` says it."""
     starts: bool
     """It is to run at once."""
+    output_dir: str
     creation: Order
+    predecessor: "Wish | None" = None
+    """Another of the same folder, to be deleted when this one runs."""
     rest: list[Order] = field(default_factory=list[Order])
     seen_as: str | None = None
     """The id that an event with its label told."""
@@ -123,8 +133,10 @@ class Stranger:
 
     def wish(self, jobs: int, within_s: float) -> None:
         """Plan a day: so many jobs, and what is done to them."""
+        first_s = self._dice.uniform(0, within_s / 3)
         for _ in range(jobs):
-            self._stage.after(self._dice.uniform(0, within_s / 3), self._create)
+            near = self._dice.random() < 0.4  # several within one second may choose the same folder
+            self._stage.after(first_s + self._dice.uniform(0, 0.5 if near else within_s / 3), self._create)
         for _ in range(self._dice.randint(0, 2)):
             self._stage.after(self._dice.uniform(0, within_s), self._garbage)
         for _ in range(self._dice.randint(0, 3)):
@@ -133,7 +145,7 @@ class Stranger:
             for _ in range(self._dice.randint(0, 5)):
                 self._stage.after(self._dice.uniform(0, within_s), lambda number=wish_number: self._meddle(number))
 
-    def _create(self) -> None:
+    def _create(self, predecessor: Wish | None = None) -> None:
         dice = self._dice
         body: dict[str, object] = {
             **CREATE,
@@ -143,6 +155,8 @@ class Stranger:
             "priority": dice.choice((0, 0, 5)),
             "auto_export": dice.random() < 0.4,
         }
+        if predecessor is not None:
+            body |= {"output_dir": predecessor.output_dir, "start": True}
         if dice.random() < 0.3:
             body["gpu_id"] = str(dice.randrange(self._devices))
         elif dice.random() < 0.3:
@@ -152,7 +166,7 @@ class Stranger:
         number = len(self.wishes)
         body["labels"] = {"wish": str(number)}
         order = self._order("job.create", body, silent=dice.random() < SILENT)
-        self.wishes.append(Wish(number, bool(body["start"]), order))
+        self.wishes.append(Wish(number, bool(body["start"]), str(body["output_dir"]), order, predecessor))
 
     def _meddle(self, number: int) -> None:
         """Do something to a job, once its id is known."""
@@ -188,6 +202,13 @@ class Stranger:
     def _overview(self) -> None:
         self._order(self._dice.choice(OVERVIEWS), {})
 
+    def stop_rest(self) -> None:
+        """Stop what still runs, because some trainings never end by themselves; and look again later."""
+        for wish in self.wishes:
+            if wish.job_id is not None and self._status_of(wish.job_id) in ("starting", "running"):
+                wish.rest.append(self._order("job.stop", {"job_id": wish.job_id}))
+        self._stage.after(STOPS_AFTER_S, self.stop_rest)
+
     # ------------------------------------------------------------ sending
 
     def _order(self, command: str, body: Mapping[str, object] | bytes, *, silent: bool = False) -> Order:
@@ -195,7 +216,7 @@ class Stranger:
         self.orders[order.message_id] = order
         self._send(order)
         if self._dice.random() < DOUBLED and not (silent and command != "job.create"):
-            self._stage.after(self._dice.uniform(0, 30), lambda: self._send(order))
+            self._stage.after(self._dice.uniform(0, self._dice.choice((0.3, 30))), lambda: self._send(order))
         return order
 
     def _send(self, order: Order) -> None:
@@ -220,7 +241,21 @@ class Stranger:
         labels = event.data.get("labels")
         number = cast("dict[str, str]", labels).get("wish") if isinstance(labels, dict) else None
         if number is not None:
-            self.wishes[int(number)].seen_as = event.subject
+            wish = self.wishes[int(number)]
+            wish.seen_as = event.subject
+            self._react(wish, str(event.data.get("status")))
+
+    def _react(self, wish: Wish, status: str) -> None:
+        """Do something upon a change of a job."""
+        dice = self._dice
+        if status in HURRIED and dice.random() < HASTE:
+            self._stage.after(dice.uniform(0, dice.choice((0.1, 0.6))), lambda: self._meddle(wish.number))
+        if status == "cancelled" and dice.random() < FOLLOWED and len(self.wishes) < MOST_WISHES:
+            self._create(predecessor=wish)
+        if status == "running" and wish.predecessor is not None:
+            predecessor = wish.predecessor
+            body = {"job_id": predecessor.job_id, "purge_output": True}
+            self._stage.after(dice.uniform(0, 2), lambda: predecessor.rest.append(self._order("job.delete", body)))
 
     def read(self) -> None:
         """Take the answers that came, and look whether they agree."""

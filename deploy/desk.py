@@ -61,6 +61,8 @@ def open_desk(folder: Path, database: str, on_exit: str) -> Desk:
         "SWIFT_TRAINER_DEVICES": "auto" if has_gpu() else "cpu:2",
         "SWIFT_TRAINER_ON_EXIT": on_exit,
     }
+    if defaults["SWIFT_TRAINER_DEVICES"] != "auto":
+        defaults["OMP_NUM_THREADS"] = "1"  # torch's threads spin against each other where cores are shared
     given = {name: os.environ[name] for name in defaults if name in os.environ}
     return Desk(folder, {**urls, **defaults, **given, "SWIFT_TRAINER_SWIFT_COMMAND": swift_command()})
 

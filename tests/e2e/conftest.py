@@ -45,8 +45,10 @@ def make_settings(services: dict[str, str], tmp_path: Path, work: Path) -> MakeS
 
 @pytest.fixture
 def real_settings(make_settings: MakeSettings, swift_command: str) -> Settings:
-    """Settings for the real ms-swift. One thread: torch's spin against each other where the cores are shared, and then a
-    step takes twenty times as long."""
+    """Settings for the real ms-swift.
+
+    One thread: torch's spin against each other where the cores are shared, and then a step takes twenty times as long.
+    """
     return {**make_settings(swift_command), "OMP_NUM_THREADS": "1"}
 
 

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from tests.simulation.campaign import campaign, cores, play
+from tests.simulation.campaign import campaign, cores
 from tests.simulation.simulation import Outcome, simulate
 
 DEFAULT_SEEDS = 1000
@@ -39,12 +39,12 @@ def main() -> int:
 
 
 def _one(seed: int, *, verbose: bool) -> int:
-    (broken,) = play([seed]).broken or (None,)
-    if broken is not None:
-        sys.stdout.write(f"{broken.report}\n")
+    outcome = simulate(seed)
+    if outcome.broken:
+        sys.stdout.write(f"{outcome.report}\n")
         return 1
     if verbose:
-        sys.stdout.write("\n".join(simulate(seed).trace) + "\n")
+        sys.stdout.write("\n".join(outcome.trace) + "\n")
     sys.stdout.write(f"seed {seed}: all invariants held\n")
     return 0
 
@@ -64,6 +64,7 @@ def _many(seeds: Iterator[int], jobs: int) -> int:
                 broken.append(outcome)
                 shown = outcome.report if len(broken) <= MOST_SHOWN else outcome.summary
                 sys.stdout.write(f"{shown}\n\n")
+                sys.stdout.flush()
             sys.stderr.write(f"\r{played} seeds, {len(broken)} broken, {time.monotonic() - began:.0f} s ")
     except KeyboardInterrupt:
         sys.stderr.write("interrupted")

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import warnings
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -24,11 +23,8 @@ class Block:
 
 def play(seeds: Iterable[int]) -> Block:
     """Play these seeds."""
-    with warnings.catch_warnings():
-        # a daemon that dies in its first instant leaves loops that have never begun
-        warnings.filterwarnings("ignore", message="coroutine '.*' was never awaited")
-        chosen = tuple(seeds)
-        return Block(chosen, tuple(outcome for seed in chosen if (outcome := simulate(seed)).broken))
+    chosen = tuple(seeds)
+    return Block(chosen, tuple(outcome for seed in chosen if (outcome := simulate(seed)).broken))
 
 
 def cores() -> int:

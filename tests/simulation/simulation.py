@@ -8,6 +8,7 @@ settled, every job ended or never started, every event published. The audit look
 import asyncio
 import contextlib
 import logging
+import warnings
 from collections.abc import Generator
 from dataclasses import dataclass
 
@@ -166,7 +167,13 @@ def simulate(seed: int) -> Outcome:
     """Play one seed."""
     simulation = Simulation(seed)
     stage = simulation.stage
-    with _watched_log(stage), asyncio.Runner(loop_factory=lambda: SimLoop(stage.clock)) as runner:
+    with (
+        warnings.catch_warnings(),
+        _watched_log(stage),
+        asyncio.Runner(loop_factory=lambda: SimLoop(stage.clock)) as runner,
+    ):
+        # a daemon that dies in its first instant leaves loops that have never begun
+        warnings.filterwarnings("ignore", message="coroutine '.*' was never awaited")
         try:
             runner.run(simulation.run())
         except Exception as error:  # whatever it is, the seed and its trace must be told

@@ -15,7 +15,8 @@ log = get_log("outbox")
 SIDE_BY_SIDE = 32
 ONE_SWEEP = 500
 FIRST_WAIT_S = 0.5
-LONGEST_WAIT_S = 10.0
+LONGEST_WAIT_S = 2.0
+"""Short, because nothing tells when the broker is there again, and a look costs little."""
 
 
 async def outbox(ctx: Context) -> None:

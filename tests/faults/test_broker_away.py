@@ -1,6 +1,7 @@
 """RabbitMQ is killed, stopped and started while trainings run and commands come."""
 
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,8 @@ ENDED = "End time of running main"
 
 async def test_a_broker_that_is_killed_and_stopped_is_no_failure(place: Place, found: Witness, pair: Services) -> None:
     daemon = await place.daemon()
-    long = await found.create(place.request(place.model(steps=320, step_seconds=0.05, save_seconds=0.2), save_steps=50))
+    held = place.model(steps=120, step_seconds=0.05, save_seconds=0.2, hold_at=100)  # over all of it
+    long = await found.create(place.request(held, save_steps=20))
     short = await found.create(place.request(place.model(steps=30, step_seconds=0.05)))
     await step_reached(found, short, 3)
     await pair.kill("rabbitmq")
@@ -35,6 +37,7 @@ async def test_a_broker_that_is_killed_and_stopped_is_no_failure(place: Place, f
     send(daemon.pid, signal.SIGCONT)
     await until(lambda: "is the broker running? check SWIFT_TRAINER_AMQP_URL" in place.daemon_log())
     await pair.up("rabbitmq")
+    Path(held, "go").touch()
     first, second = [await found.create(request, message_id=name) for name in ("first", "second")]
     for job_id in (first, second, long):
         await found.status(job_id, "completed")

@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import time
+from pathlib import Path
 
 import pytest
 from pymongo import MongoClient
@@ -23,7 +24,8 @@ PATIENCE_LIMIT_S = 20
 async def test_a_store_that_is_killed_is_no_failure(place: Place, found: Witness, pair: Services) -> None:
     chance = random.Random(1)
     await place.daemon()
-    long = await found.create(place.request(place.model(steps=340, step_seconds=0.05), save_steps=50))
+    held = place.model(steps=320, step_seconds=0.05, hold_at=300)  # over all of it
+    long = await found.create(place.request(held, save_steps=50))
     short = await found.create(place.request(place.model(steps=30, step_seconds=0.05)))
     await step_reached(found, short, 3)
     await pair.kill("mongod")
@@ -44,6 +46,7 @@ async def test_a_store_that_is_killed_is_no_failure(place: Place, found: Witness
         await asyncio.sleep(chance.uniform(0, 0.5))  # the moment is what is drawn
         await pair.kill("mongod")
         await pair.up("mongod")
+    Path(held, "go").touch()
     for job_id in (silent, asking, long):
         await found.status(job_id, "completed")
     assert (await found.order("job.list"))["total"] == 4

@@ -68,7 +68,7 @@ async def _connected(settings: Settings) -> AsyncGenerator[Context]:
     bus = RabbitBus(
         settings.amqp_url.get_secret_value(),
         node_id=settings.node_id,
-        ca_file=str(settings.amqp_ca_file) if settings.amqp_ca_file else None,
+        ca_file=settings.amqp_ca_path,
     )
     store = MongoStore(settings.mongodb_url.get_secret_value(), settings.mongodb_database)
     devices = await asyncio.to_thread(make_devices, settings.devices, settings.node_id)

@@ -38,9 +38,8 @@ async def check(settings: Settings) -> bool:
 
 
 async def _broker(settings: Settings) -> str:
-    ca_file = str(settings.amqp_ca_file) if settings.amqp_ca_file else None
     try:
-        return await check_broker(settings.amqp_url.get_secret_value(), ca_file)
+        return await check_broker(settings.amqp_url.get_secret_value(), settings.amqp_ca_path)
     except UnavailableError as error:
         raise UnavailableError(f"{error}; check that it runs, and SWIFT_TRAINER_AMQP_URL") from None
 

@@ -16,7 +16,7 @@ from daemon.adapters.state_folder import StateFolderTakenError
 from daemon.app import real_ports, serve
 from daemon.core.masking import mask
 from daemon.logs import configure, get_log
-from daemon.settings import PREFIX, Settings
+from daemon.settings import PREFIX, Settings, setting_faults
 
 log = get_log("main")
 
@@ -39,9 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         settings = Settings()
     except ValidationError as error:
-        for fault in error.errors(include_url=False, include_input=False):
-            name = PREFIX + "_".join(str(part) for part in fault["loc"]).upper()
-            sys.stderr.write(f"swift-trainerd: {name}: {fault['msg']}\n")
+        sys.stderr.writelines(f"swift-trainerd: {fault}\n" for fault in setting_faults(error))
         sys.exit(EXIT_USAGE)
     configure(form=settings.log_format, level=settings.log_level)
     if options.check:

@@ -221,8 +221,8 @@ class Store(Protocol):
         """The reply that this `message_id` got, kept for at least 24 h."""
         ...
 
-    async def remember_reply(self, message_id: str, reply: bytes) -> None:
-        """Keep the first reply to this `message_id`; a second one is ignored."""
+    async def remember_reply(self, message_id: str, reply: bytes) -> bool:
+        """Keep the first reply to this `message_id`. False: one is kept already, and stays."""
         ...
 
     async def put_node(self, node: NodeRecord) -> None:

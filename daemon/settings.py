@@ -7,8 +7,10 @@ import socket
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from daemon.core.watchdog import Limits
 
 PREFIX = "SWIFT_TRAINER_"
 
@@ -88,6 +90,21 @@ class Settings(BaseSettings):
         """The allowed roots, absolute; empty: anywhere."""
         return tuple(Path(part).expanduser().absolute() for part in self.allowed_roots.split(":") if part)
 
+    @property
+    def amqp_ca_path(self) -> str | None:
+        """The CA bundle's path, where there is one."""
+        return str(self.amqp_ca_file) if self.amqp_ca_file else None
+
+    @property
+    def limits(self) -> Limits:
+        """What is too much for a running attempt."""
+        return Limits(
+            stall_s=self.stall_seconds,
+            stall_loading_s=self.stall_loading_seconds,
+            nan_steps=self.nan_steps,
+            disk_min_free_mib=self.disk_min_free_mib,
+        )
+
     def log_path(self, kind: str, job_id: str) -> Path:
         """Log file of a job's training."""
         return self.state_path / "logs" / f"{kind}_training_{job_id}.log"
@@ -101,3 +118,9 @@ def node_name(host: str) -> str:
     """A node id made of a host name: what can't stand in a routing key's word becomes `-`."""
     name = "".join(char if char.isascii() and (char.isalnum() or char in "-_") else "-" for char in host)
     return name.strip("-_")[:63] or "node"
+
+
+def setting_faults(error: ValidationError) -> list[str]:
+    """What is wrong with the settings, a line each that begins with the variable's name."""
+    faults = error.errors(include_url=False, include_input=False)
+    return [f"{PREFIX}{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in faults]

@@ -54,6 +54,11 @@ class Reply(Wire):
     error: ReplyError | None = None
     """Only where not `ok`."""
 
+    def encoded(self) -> bytes:
+        """As it goes over the wire: `result` or `error`, whichever it has."""
+        part = {"result"} if self.error is not None else {"error"}
+        return self.model_dump_json(exclude=part).encode()
+
 
 class JobAccepted(Wire):
     """Result of `job.create`, `job.stop` and `job.export`."""

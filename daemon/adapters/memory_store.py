@@ -225,9 +225,12 @@ class MemoryStore:
         async with self._call("find_reply"):
             return self._replies.get(message_id)
 
-    async def remember_reply(self, message_id: str, reply: bytes) -> None:
+    async def remember_reply(self, message_id: str, reply: bytes) -> bool:
         async with self._call("remember_reply"):
-            self._replies.setdefault(message_id, reply)
+            first = message_id not in self._replies
+            if first:
+                self._replies[message_id] = reply
+            return first
 
     # ------------------------------------------------------------ nodes
 

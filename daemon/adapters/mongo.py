@@ -309,12 +309,13 @@ class MongoStore:
             document = await db.quick.commands.find_one({"_id": message_id})
         return None if document is None else cast("bytes", document["reply"])
 
-    async def remember_reply(self, message_id: str, reply: bytes) -> None:
+    async def remember_reply(self, message_id: str, reply: bytes) -> bool:
         with self._reaching() as db:
             try:
                 await db.quick.commands.insert_one({"_id": message_id, "reply": reply, "at": datetime.now(UTC)})
             except DuplicateKeyError:
-                return
+                return False
+        return True
 
     # ------------------------------------------------------------ nodes
 

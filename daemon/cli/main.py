@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from daemon.cli.watching import watch_job
 from daemon.client import Client, ClientError, RefusedError
-from daemon.settings import Settings
+from daemon.settings import Settings, setting_faults
 from schemas.commands import COMMANDS
 
 EXIT_REFUSED, EXIT_USAGE, EXIT_NO_ANSWER = 1, 2, 3
@@ -100,12 +100,10 @@ def _run(url: str | None, act: Callable[[Client], Awaitable[None]]) -> None:
     try:
         settings = Settings()
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False)[0]
-        _fail(f"SWIFT_TRAINER_{str(fault['loc'][0]).upper()}: {fault['msg']}", EXIT_USAGE)
-    ca_file = str(settings.amqp_ca_file) if settings.amqp_ca_file else None
+        _fail(setting_faults(error)[0], EXIT_USAGE)
 
     async def connected() -> None:
-        async with Client.connect(url or settings.amqp_url.get_secret_value(), ca_file=ca_file) as client:
+        async with Client.connect(url or settings.amqp_url.get_secret_value(), ca_file=settings.amqp_ca_path) as client:
             await act(client)
 
     try:

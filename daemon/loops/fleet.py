@@ -7,7 +7,7 @@ import asyncio
 from datetime import timedelta
 
 from daemon.core.devices import mark_foreign
-from daemon.core.scheduler import Held, NodeView, Plan, WorkKind, plan
+from daemon.core.scheduler import Held, NodeView, Plan, Work, WorkKind, plan
 from daemon.loops.context import Context
 from daemon.ports import UnavailableError
 from schemas.enums import DeviceState, NodeState
@@ -25,8 +25,10 @@ async def plan_now(ctx: Context) -> Plan:
         return Plan(starts=(), waits=())
     nodes, held = await asyncio.gather(ctx.store.nodes(), ctx.store.held())
     postponed = _postponed(ctx)
-    apart = [work for work in waiting if work.kind is WorkKind.TRAIN and work.job_id in postponed]
-    ready = [work for work in waiting if work not in apart] if apart else waiting
+    apart: list[Work] = []
+    ready: list[Work] = []
+    for work in waiting:
+        (apart if work.kind is WorkKind.TRAIN and work.job_id in postponed else ready).append(work)
     decided = plan(ready, [_view(ctx, node) for node in nodes], held, ctx.clock.now())
     return Plan(decided.starts, (*decided.waits, *((work, postponed[work.job_id]) for work in apart)))
 

@@ -199,9 +199,9 @@ def _is_late(ctx: Context, ordered: _Ordered) -> bool:
 
 async def _answer(ctx: Context, ordered: _Ordered, reply: Reply) -> None:
     """Reply, then acknowledge."""
-    body = _encode(reply)
+    body = reply.encoded()
     if len(body) > MAX_REPLY_BYTES:
-        body = _encode(_too_large(ordered, len(body)))
+        body = _too_large(ordered, len(body)).encoded()
     try:
         await ctx.bus.reply(ordered.delivery, body)
         await ctx.bus.ack(ordered.delivery)
@@ -235,12 +235,13 @@ async def _remember(ctx: Context, delivery: Delivery, reply: Reply) -> Reply:
     """Keep a reply for this `message_id`, and say which one counts: the first one, which another daemon that got the
     same message may have kept meanwhile."""
     message_id = _key_of(delivery)
-    encoded = _encode(reply)
+    encoded = reply.encoded()
     if message_id is None or _passing(reply) or len(encoded) > MOST_REMEMBERED:
         return reply
-    await ctx.store.remember_reply(message_id, encoded)
+    if await ctx.store.remember_reply(message_id, encoded):
+        return reply
     first = await ctx.store.find_reply(message_id)
-    return reply if first in (None, encoded) else Reply.model_validate_json(first)
+    return reply if first is None else Reply.model_validate_json(first)
 
 
 def _key_of(delivery: Delivery) -> str | None:
@@ -270,13 +271,7 @@ async def _bury(ctx: Context, delivery: Delivery, error: ReplyError) -> None:
     log.warning("command_dead", error.message, command=delivery.routing_key[:80], code=error.code)
     reply = Reply(ok=False, command=delivery.routing_key[:MOST_KEY], error=error)
     try:
-        await ctx.bus.reply(delivery, _encode(reply))
+        await ctx.bus.reply(delivery, reply.encoded())
         await ctx.bus.dead_letter(delivery, f"{error.code}: {error.message}")
     except UnavailableError as outage:  # not acknowledged: the broker sends it again
         log.warning("command_dead_waits", str(outage), command=delivery.routing_key[:80])
-
-
-def _encode(reply: Reply) -> bytes:
-    """A reply as JSON: `result` or `error`, whichever it has."""
-    part = {"result"} if reply.error is not None else {"error"}
-    return reply.model_dump_json(exclude=part).encode()

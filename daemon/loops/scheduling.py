@@ -14,7 +14,6 @@ from daemon.core.watchdog import short_of_disk
 from daemon.logs import get_log
 from daemon.loops.context import Context, Postponed, Step, change_job, persistently
 from daemon.loops.fleet import plan_now
-from daemon.loops.watching import limits_of
 from daemon.ports import ToolchainError, UnavailableError
 from daemon.swift.argv import datasets_of, export_argv, export_output, sft_argv
 from daemon.swift.checkpoints import step_of
@@ -129,7 +128,7 @@ async def _disk_is_short(ctx: Context, job: TrainingJob) -> bool:
     """Whether a job must wait for disk space; said as its reason, and looked at again after a while."""
     folder = Path(job.run_dir or job.output_dir)
     free = await ctx.files.free_mib(folder)
-    short = None if free is None else short_of_disk(free, 0.0, limits_of(ctx))
+    short = None if free is None else short_of_disk(free, 0.0, ctx.settings.limits)
     if short is None:
         return False
     log.warning("job_postponed", short, job_id=job.id, folder=str(folder))

@@ -5,7 +5,7 @@ document as well, so that the verdict is the same when another daemon has to giv
 """
 
 from daemon.core.moves import with_internal
-from daemon.core.watchdog import Limits, hopeless, short_of_disk, silence
+from daemon.core.watchdog import hopeless, short_of_disk, silence
 from daemon.logs import get_log
 from daemon.loops.context import Context
 from daemon.loops.following import Deadline
@@ -32,7 +32,7 @@ class Watching:
         self._run = run
         self._tracker = tracker
         self._recorder = recorder
-        self._limits = limits_of(ctx)
+        self._limits = ctx.settings.limits
         self._hint = ctx.signals.jobs.setdefault(job.id, Hint())
         already_s = (ctx.clock.now() - (job.started_at or ctx.clock.now())).total_seconds()
         self._deadline = Deadline(ctx, job.timeout_seconds, already_s)
@@ -115,13 +115,3 @@ class Watching:
             await self._ctx.clock.sleep(CHECKPOINT_POLL_S)
             if self._tracker.expects_checkpoint:
                 await self._tracker.look_for_checkpoints()
-
-
-def limits_of(ctx: Context) -> Limits:
-    """The operator's limits."""
-    return Limits(
-        stall_s=ctx.settings.stall_seconds,
-        stall_loading_s=ctx.settings.stall_loading_seconds,
-        nan_steps=ctx.settings.nan_steps,
-        disk_min_free_mib=ctx.settings.disk_min_free_mib,
-    )

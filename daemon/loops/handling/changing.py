@@ -39,7 +39,7 @@ async def start(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
             raise conflict(job, "started", "use job.resume" if job.status is not S.COMPLETED else "create a new job")
         moved = queued(job, Cause.START, at=ctx.clock.now(), by=ctx.node_id, reason="start requested")
         result = JobQueued(job_id=job.id, status=moved.status, message="queued")
-        return with_reply(moved, sender.message_id, accepted("job.start", result.model_dump()))
+        return with_reply(moved, sender.message_id, accepted("job.start", result))
 
     job = await _change(ctx, request.job_id, step)
     ctx.signals.scheduling.give()
@@ -71,7 +71,7 @@ async def resume(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
             avoid_devices=(),
         )
         result = JobQueued(job_id=job.id, status=moved.status, message=reason)
-        return with_reply(moved, sender.message_id, accepted("job.resume", result.model_dump()))
+        return with_reply(moved, sender.message_id, accepted("job.resume", result))
 
     job = await _change(ctx, request.job_id, step)
     ctx.signals.scheduling.give()
@@ -93,7 +93,7 @@ async def stop(ctx: Context, request: StopRequest, sender: Sender) -> JobAccepte
             raise conflict(job, "stopped", "it has ended already")
         moved = stop_ordered(job, order, by=ctx.node_id)
         result = _stop_result(moved)
-        return with_reply(moved, sender.message_id, accepted("job.stop", result.model_dump()))
+        return with_reply(moved, sender.message_id, accepted("job.stop", result))
 
     job = await _change(ctx, request.job_id, step)
     ctx.signals.scheduling.give()
@@ -132,7 +132,7 @@ async def export(ctx: Context, request: ExportRequest, sender: Sender) -> JobAcc
                 return None
             raise RefusedError(ReplyErrorCode.CONFLICT, f"job {job.id} is being exported already; wait for its end")
         moved = export_ordered(job, order, at=ctx.clock.now(), by=ctx.node_id)
-        return with_reply(moved, sender.message_id, accepted("job.export", result.model_dump()))
+        return with_reply(moved, sender.message_id, accepted("job.export", result))
 
     message = f"export of {order.checkpoint} queued"
     result = JobAccepted(job_id=found.id, status="exporting", message=message)
@@ -181,8 +181,7 @@ async def _keep_replies(ctx: Context, job: TrainingJob) -> None:
     """Keep the replies that the document remembers beyond it: a late repetition of its `job.create` would else find
     neither reply nor job, and make it once more."""
     for entry in job.internal.replies:
-        reply = Reply.model_validate(entry.reply)
-        await ctx.store.remember_reply(entry.message_id, reply.model_dump_json(exclude={"error"}).encode())
+        await ctx.store.remember_reply(entry.message_id, Reply.model_validate(entry.reply).encoded())
 
 
 async def _removed(ctx: Context, job: TrainingJob) -> bool:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from pydantic import BaseModel
+
 from daemon.loops.context import Context
 from schemas.enums import ReplyErrorCode
 from schemas.jobs import TrainingJob
@@ -53,9 +55,9 @@ def unless_replied(job: TrainingJob, sender: Sender) -> None:
             raise RepliedError(Reply.model_validate(entry.reply))
 
 
-def accepted(command: str, result: dict[str, object]) -> dict[str, object]:
+def accepted(command: str, result: BaseModel) -> dict[str, object]:
     """The reply to remember in the document that a command changed."""
-    return Reply(ok=True, command=command, result=result).model_dump(mode="json", exclude={"error"})
+    return Reply(ok=True, command=command, result=result.model_dump()).model_dump(mode="json", exclude={"error"})
 
 
 async def get_job(ctx: Context, job_id: str) -> TrainingJob:

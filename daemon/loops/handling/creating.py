@@ -121,7 +121,7 @@ def _document(ctx: Context, request: CreateRequest, sender: Sender, job_id: str,
     job = created(with_internal(job, output_lock=str(run_dir)), at=now, by=ctx.node_id)
     if request.start:
         job = queued(job, Cause.START, at=now, by=ctx.node_id, reason="start requested with its creation")
-    return with_reply(job, sender.message_id, accepted("job.create", _result(job).model_dump()))
+    return with_reply(job, sender.message_id, accepted("job.create", _result(job)))
 
 
 def _result(job: TrainingJob) -> JobAccepted:

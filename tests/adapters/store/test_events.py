@@ -63,8 +63,8 @@ async def test_outboxes_are_found_oldest_first(store: Store) -> None:
 
 async def test_the_first_reply_to_a_message_is_the_one_that_is_kept(store: Store) -> None:
     assert await store.find_reply("m") is None
-    await store.remember_reply("m", b'{"ok": true}\xff')
-    await store.remember_reply("m", b"second")
+    assert await store.remember_reply("m", b'{"ok": true}\xff') is True
+    assert await store.remember_reply("m", b"second") is False
     assert await store.find_reply("m") == b'{"ok": true}\xff'
 
 

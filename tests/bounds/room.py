@@ -48,11 +48,15 @@ class Ear:
 
     def __init__(self) -> None:
         self.heard: list[Heard] = []
+        self._newest: dict[str, Json] = {}
+        """Data by routing key."""
         self._changed = asyncio.Condition()
 
     async def _on_event(self, message: AbstractIncomingMessage) -> None:
+        heard = Heard(time.time(), message.routing_key or "", json.loads(message.body))
         async with self._changed:
-            self.heard.append(Heard(time.time(), message.routing_key or "", json.loads(message.body)))
+            self.heard.append(heard)
+            self._newest[heard.key] = heard.data
             self._changed.notify_all()
 
     async def wait_count(self, number: int, timeout_s: float) -> None:
@@ -73,14 +77,10 @@ class Ear:
             await queue.consume(ear._on_event, no_ack=True)
             yield ear
 
-    async def wait_step(self, job_id: str, step: int, timeout_s: float) -> None:
-        """Wait until a job's step was heard of."""
+    async def wait_reached(self, key: str, name: str, value: int, timeout_s: float) -> None:
+        """Wait until the newest event of a routing key has this number, or more, under a name."""
         async with asyncio.timeout(timeout_s), self._changed:
-            await self._changed.wait_for(lambda: self._has_step(job_id, step))
-
-    def _has_step(self, job_id: str, step: int) -> bool:
-        key = f"job.{job_id}.progress"
-        return any(heard.key == key and heard.data["step"] == step for heard in self.heard[-5:])
+            await self._changed.wait_for(lambda: self._newest.get(key, {}).get(name, -1) >= value)
 
     def of(self, job_id: str, kind: str) -> list[Heard]:
         """The events of a job of one kind: `progress`, `log`."""
@@ -118,6 +118,8 @@ class Watched:
     """Seconds of each answer, by command."""
     delays: list[float] = field(default_factory=list[float])
     """Of the quiet job's steps."""
+    over: bool = False
+    """A cancellation alone may be lost: Python 3.11's `wait_for` swallows one that comes together with the answer."""
 
     @property
     def growth_mib(self) -> float:
@@ -207,6 +209,7 @@ class Room:
             try:
                 yield found
             finally:
+                found.over = True
                 for task in tasks:
                     task.cancel()
         found.most_mib = max(found.most_mib, memory(self.daemon.pid).resident)
@@ -220,8 +223,10 @@ class Room:
             await asyncio.sleep(SAMPLE_S)
 
     async def _ask(self, found: Watched, commands: Mapping[str, Mapping[str, Any]]) -> None:
-        while True:
+        while not found.over:
             for name, body in commands.items():
+                if found.over:
+                    return
                 began = time.monotonic()
                 await self.probe.call(name, body)
                 found.answers.setdefault(name, []).append(time.monotonic() - began)

@@ -66,6 +66,9 @@ async def test_a_hundred_thousand_lines_a_second(room: Room, store: MongoStore) 
         (model / GO).touch()
         async with room.watched(quiet) as watched:
             await room.probe.status(job_id, "completed", CATCH_UP_S)
+            await ear.wait_reached(f"job.{job_id}.progress", "step", STEPS, CATCH_UP_S)
+        log = Path((await room.probe.call("job.get", {"job_id": job_id}))["log_file_path"])
+        await ear.wait_reached(f"job.{job_id}.log", "next_offset", log.stat().st_size, CATCH_UP_S)
     act = done(model)[1]
     written_s, delays = act["ended"] - act["began"], ear.delays(job_id)
     say(f"{LINES / written_s:.0f} lines a second for {written_s:.1f} s")
@@ -74,7 +77,6 @@ async def test_a_hundred_thousand_lines_a_second(room: Room, store: MongoStore) 
     say(watched)
     watched.holds(MOST_MIB)
     assert [heard.data["step"] for heard in ear.steps(job_id)] == list(range(1, STEPS + 1))
-    log = Path((await room.probe.call("job.get", {"job_id": job_id}))["log_file_path"])
     is_accounted_for([heard.event for heard in ear.of(job_id, "log")], log)
     assert await losses(store, job_id) == [(step, loss_of(step)) for step in range(1, STEPS + 1)]
 
@@ -89,6 +91,7 @@ async def test_a_reader_that_is_far_behind_takes_every_digit(room: Room, store: 
     ):
         job_id = await room.create(model)
         await room.probe.status(job_id, "completed", CATCH_UP_S)
+        await ear.wait_reached(f"job.{job_id}.progress", "step", 3 * STEPS, CATCH_UP_S)
     (act,) = done(model)
     say(f"{LINES // 2} lines in {act['ended'] - act['began']:.1f} s; caught up {ear.delays(job_id)[-1]:.1f} s later")
     say(watched)

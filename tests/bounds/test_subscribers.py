@@ -42,7 +42,7 @@ async def test_a_subscriber_that_never_reads(room: Room) -> None:
         ):
             job_id = await room.create(model)
             await room.probe.status(job_id, "completed", LIMIT_S)
-            await ear.wait_step(job_id, STEPS, LIMIT_S)
+            await ear.wait_reached(f"job.{job_id}.progress", "step", STEPS, LIMIT_S)
         kept = await channel.declare_queue(lonely.name, passive=True)
         say(f"{kept.declaration_result.message_count} events lie there unread; others heard {len(ear.heard)} live")
         say(watched)

@@ -181,6 +181,10 @@ class Store(Protocol):
         """Queued trainings and exports, by priority (highest first), then age; at most `limit`."""
         ...
 
+    async def count_waiting(self, before: TrainingJob | None = None) -> int:
+        """How many queued trainings and exports there are; or, of these, how many before a queued training."""
+        ...
+
     async def held(self) -> list[Held]:
         """What holds devices now, on all nodes: trainings and exports."""
         ...

@@ -260,9 +260,9 @@ class QueueList(Wire):
     """Result of `queue.list`."""
 
     jobs: tuple[QueuedJob, ...]
-    """In the order in which they would start."""
+    """In the order in which they would start; the first 1,000 of a longer queue."""
     total: int
-    """How many."""
+    """How many wait in all."""
 
 
 class Node(Wire):

@@ -247,6 +247,22 @@ def _export(document: Mapping[str, object]) -> Work:
     )
 
 
+def waiting_before(job: TrainingJob) -> tuple[Document, Document]:
+    """The filters of the trainings and of the exports that are in order before a queued training."""
+    return _ahead("queued_at", job), _ahead("internal.export_order.requested_at", job)
+
+
+def _ahead(time_field: str, job: TrainingJob) -> Document:
+    at = plain(job.queued_at or job.created_at)
+    return {
+        "$or": [
+            {"priority": {"$gt": job.priority}},
+            {"priority": job.priority, time_field: {"$lt": at}},
+            {"priority": job.priority, time_field: at, "_id": {"$lt": job.id}},
+        ]
+    }
+
+
 def read_held(documents: Iterable[Mapping[str, object]]) -> list[Held]:
     """Devices given to trainings and exports, by job id."""
     return sorted(

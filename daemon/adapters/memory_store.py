@@ -19,6 +19,7 @@ from daemon.adapters.documents import (
     label_term,
     label_terms,
     node_document,
+    plain,
     progress_values,
     read_held,
     read_job,
@@ -148,6 +149,14 @@ class MemoryStore:
     async def waiting(self, limit: int) -> list[Work]:
         async with self._call("waiting"):
             return read_work(map(job_document, filter(_waits, self._jobs.values())), limit) if limit > 0 else []
+
+    async def count_waiting(self, before: TrainingJob | None = None) -> int:
+        async with self._call("count_waiting"):
+            work = read_work(map(job_document, filter(_waits, self._jobs.values())), 2 * len(self._jobs))
+            if before is None:
+                return len(work)
+            key = (-before.priority, plain(before.queued_at or before.created_at), before.id)
+            return sum((-item.priority, item.queued_at, item.job_id) < key for item in work)
 
     async def held(self) -> list[Held]:
         async with self._call("held"):

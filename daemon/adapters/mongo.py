@@ -45,6 +45,7 @@ from daemon.adapters.documents import (
     read_node,
     read_outbox,
     read_work,
+    waiting_before,
 )
 from daemon.adapters.mongo_indexes import INDEXES, OUTBOX_NOT_EMPTY, OUTBOX_TIME
 from daemon.adapters.mongo_outage import address, client_options, is_away, only_duplicates, why_away
@@ -205,6 +206,15 @@ class MongoStore:
             )
             found = await asyncio.gather(trainings.limit(limit).to_list(None), exports.limit(limit).to_list(None))
         return read_work({document["_id"]: document for part in found for document in part}.values(), limit)
+
+    async def count_waiting(self, before: TrainingJob | None = None) -> int:
+        trainings, exports = ({}, {}) if before is None else waiting_before(before)
+        with self._reaching() as db:
+            counts = await asyncio.gather(
+                db.jobs.count_documents({"status": TrainingStatus.QUEUED.value, **trainings}),
+                db.jobs.count_documents({"export_status": ExportStatus.QUEUED.value, **exports}),
+            )
+        return sum(counts)
 
     async def held(self) -> list[Held]:
         with self._reaching() as db:

@@ -78,6 +78,8 @@ class Plan:
 
     starts: tuple[Start, ...]
     waits: tuple[tuple[Work, str], ...]
+    left: int = 0
+    """Devices that are still free and kept for nobody: work that was not looked at could have them."""
 
 
 _Shape = tuple[int, tuple[int, ...]]
@@ -128,7 +130,7 @@ def plan(waiting: Sequence[Work], nodes: Sequence[NodeView], held: Sequence[Held
             if kept:
                 stuck = dict.fromkeys(stuck)
         waits.append((work, reason))
-    return Plan(starts=tuple(starts), waits=tuple(waits))
+    return Plan(starts=tuple(starts), waits=tuple(waits), left=sum(map(len, free.values())))
 
 
 def _place(work: Work, online: Sequence[NodeView], free: Mapping[str, set[int]]) -> Start | None:

@@ -4,6 +4,7 @@ Shared by the scheduling loop, telemetry and the commands that ask; decides noth
 """
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 from daemon.core.devices import mark_foreign
@@ -15,22 +16,35 @@ from schemas.events import Device
 from schemas.nodes import NodeRecord
 
 MOST_WAITING = 1000
-"""Queued work that one round looks at; what is behind it waits for the next."""
+"""Queued work that one round looks at first."""
+LOOK_FURTHER = 4
+MOST_LOOKED_AT = 64 * MOST_WAITING
 
 
 async def plan_now(ctx: Context) -> Plan:
-    """What would start now, and why the rest waits."""
-    waiting = await ctx.store.waiting(MOST_WAITING)
-    if not waiting:
-        return Plan(starts=(), waits=())
-    nodes, held = await asyncio.gather(ctx.store.nodes(), ctx.store.held())
+    """What would start now, and why the rest waits.
+
+    Looks at more than the front of a long queue only where a device is left that nothing there can use: a thousand
+    jobs that wait for one busy device, or for one that does not exist, hold up nobody behind them.
+    """
+    limit = MOST_WAITING
+    while waiting := await ctx.store.waiting(limit):
+        nodes, held = await asyncio.gather(ctx.store.nodes(), ctx.store.held())
+        decided = _plan(ctx, waiting, nodes, held)
+        if len(waiting) < limit or not decided.left or limit >= MOST_LOOKED_AT:
+            return decided
+        limit *= LOOK_FURTHER
+    return Plan(starts=(), waits=())
+
+
+def _plan(ctx: Context, waiting: list[Work], nodes: list[NodeRecord], held: list[Held]) -> Plan:
     postponed = _postponed(ctx)
     apart: list[Work] = []
     ready: list[Work] = []
     for work in waiting:
         (apart if work.kind is WorkKind.TRAIN and work.job_id in postponed else ready).append(work)
     decided = plan(ready, [_view(ctx, node) for node in nodes], held, ctx.clock.now())
-    return Plan(decided.starts, (*decided.waits, *((work, postponed[work.job_id]) for work in apart)))
+    return replace(decided, waits=(*decided.waits, *((work, postponed[work.job_id]) for work in apart)))
 
 
 def _postponed(ctx: Context) -> dict[str, str]:

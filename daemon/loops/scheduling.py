@@ -13,7 +13,7 @@ from daemon.core.scheduler import Plan, Start, WorkKind
 from daemon.core.watchdog import short_of_disk
 from daemon.logs import get_log
 from daemon.loops.context import Context, Postponed, Step, change_job, persistently
-from daemon.loops.fleet import plan_now
+from daemon.loops.fleet import MOST_WAITING, plan_now
 from daemon.ports import ToolchainError, UnavailableError
 from daemon.swift.argv import datasets_of, export_argv, export_output, sft_argv
 from daemon.swift.checkpoints import step_of
@@ -47,7 +47,7 @@ async def schedule_once(ctx: Context, begin: Begin) -> Plan:
             begin(start.work.job_id, start.work.kind)
     reasons = {
         work.job_id: reason
-        for work, reason in decided.waits
+        for work, reason in decided.waits[:MOST_WAITING]
         if work.kind is WorkKind.TRAIN and reason != work.wait_reason
     }
     if reasons:

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from daemon.core.moves import stop_ordered, with_internal
+from daemon.loops import fleet
 from schemas.enums import ErrorCode, ExportStatus, TrainingStatus
 from schemas.events import DeviceProcess
 from schemas.jobs import StopOrder
@@ -62,6 +63,17 @@ async def test_a_hint_that_was_lost_costs_a_poll(world: World) -> None:
         assert (await world.job(job_id)).status is TrainingStatus.QUEUED
         await world.clock.advance(POLL_S)
         assert (await world.job(job_id)).status is TrainingStatus.STARTING
+
+
+async def test_many_that_can_not_start_hold_up_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "MOST_WAITING", 2)
+    async with world.daemon():
+        for _ in range(20):
+            await world.create(gpu_id="7", priority=10)
+        job_id = await world.create()
+        await world.clock.advance(POLL_S)
+        assert world.process(job_id).alive
+        assert (await world.reply("queue.list")).result["total"] == 20  # pyright: ignore[reportOptionalSubscript]
 
 
 async def test_a_device_that_becomes_free_starts_the_next_at_once(world: World) -> None:

@@ -25,7 +25,6 @@ from schemas.jobs import ExportOrder, StopOrder, TrainingJob
 from schemas.replies import Fault, JobAccepted, JobDeleted, JobQueued, Reply
 
 S = TrainingStatus
-POSITIONS_COUNTED = 1000
 
 
 async def start(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
@@ -220,8 +219,7 @@ def _stop_result(job: TrainingJob) -> JobAccepted:
 async def _queue_result(ctx: Context, job: TrainingJob) -> JobQueued:
     if job.status is not S.QUEUED:
         return JobQueued(job_id=job.id, status=job.status, message=f"already {job.status}")
-    waiting = await ctx.store.waiting(POSITIONS_COUNTED)
-    position = next((place for place, work in enumerate(waiting, 1) if work.job_id == job.id), None)
+    position = await ctx.store.count_waiting(before=job) + 1
     return JobQueued(job_id=job.id, status=job.status, message="queued", queue_position=position)
 
 

@@ -19,7 +19,7 @@ async def gpu_list(ctx: Context, _request: Empty, _sender: Sender) -> GpuList:
 
 
 async def queue_list(ctx: Context, _request: Empty, _sender: Sender) -> QueueList:
-    """The queue in the order in which it would start, each with the reason it waits."""
+    """The front of the queue in the order in which it would start, each with the reason it waits; and how many wait."""
     decided = await plan_now(ctx)
     starting = {(start.work.job_id, start.work.kind): "starts now" for start in decided.starts}
     reasons = {(work.job_id, work.kind): reason for work, reason in decided.waits} | starting
@@ -39,7 +39,8 @@ async def queue_list(ctx: Context, _request: Empty, _sender: Sender) -> QueueLis
         )
         for place, work in enumerate(waiting, 1)
     )
-    return QueueList(jobs=jobs, total=len(jobs))
+    total = len(jobs) if len(jobs) < MOST_WAITING else await ctx.store.count_waiting()
+    return QueueList(jobs=jobs, total=total)
 
 
 async def node_list(ctx: Context, _request: Empty, _sender: Sender) -> NodeList:

@@ -35,6 +35,9 @@ async def test_work_waits_in_the_schedulers_order(store: Store) -> None:
     assert [work.job_id for work in await store.waiting(100)] == expected
     assert [work.job_id for work in await store.waiting(4)] == expected[:4]
     assert await store.waiting(0) == []
+    assert await store.count_waiting() == 7
+    for job in (job for job in jobs if job.status is TrainingStatus.QUEUED):
+        assert await store.count_waiting(before=job) == expected.index(job.id)
 
 
 async def test_work_says_what_the_scheduler_needs(store: Store) -> None:

@@ -15,11 +15,15 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from tests.benchmarks import latency, load, pure, throughput
+from tests.benchmarks import devices, latency, load, pure, throughput
 from tests.benchmarks.figures import Figure, table
 from tests.benchmarks.room import Room, daemon, services
 
-PURE: dict[str, Callable[[bool], list[Figure]]] = {"plan": pure.planning, "parser": pure.parser}
+PURE: dict[str, Callable[[bool], list[Figure]]] = {
+    "plan": pure.planning,
+    "parser": pure.parser,
+    "nvml": devices.reading,
+}
 SLOTS = load.JOBS
 SERVED: dict[str, Callable[[Room, bool], list[Figure]]] = {
     "idle": load.idle,

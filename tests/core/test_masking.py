@@ -95,6 +95,6 @@ def test_masking_twice_is_masking_once(text: str) -> None:
 )
 def test_a_hostile_line_costs_no_more_than_its_length(piece: str) -> None:
     line = piece * (65_536 // len(piece))
-    began = time.perf_counter()
+    began = time.process_time()
     mask(line)
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0

@@ -3,13 +3,12 @@
 A tiny model trains, is followed step by step, stopped with a checkpoint, resumed, fails and says why.
 """
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import Settings
+from tests.e2e.curves import assert_same_curve, logged_steps
 from tests.e2e.harness import Event, Json, Probe, RefusedError, probe, processes_of, running_daemon
 
 pytestmark = [pytest.mark.services, pytest.mark.swift, pytest.mark.timeout(600)]
@@ -54,26 +53,6 @@ QUICK: Json = {"extra_args": {"check_model": False}}
 """Without it ms-swift asks a hub whether a local model is the newest: 20 s where there is none."""
 
 
-def logged_steps(run_dir: str) -> list[dict[str, Any]]:
-    """The training records of `logging.jsonl`."""
-    lines = (Path(run_dir) / "logging.jsonl").read_text().splitlines()
-    return [record for record in map(json.loads, lines) if "loss" in record]
-
-
-def told_steps(probe: Probe, job_id: str) -> list[Json]:
-    """The progress events that tell of a logged step."""
-    return [event["data"] for event in probe.progress(job_id) if event["data"]["loss"] is not None]
-
-
-def assert_same_curve(told: list[Json], logged: list[dict[str, Any]]) -> None:
-    """Every logged step was told once, in order, with all its digits."""
-    assert [(f"{data['step']}/{data['total_steps']}") for data in told] == [
-        record["global_step/max_steps"] for record in logged
-    ]
-    for name in ("loss", "grad_norm", "learning_rate", "token_acc", "epoch"):
-        assert [data[name] for data in told] == [record[name] for record in logged], name
-
-
 def assert_gapless(events: list[Event]) -> None:
     """Durable events by sequence 1, 2, 3, ..., each id once."""
     assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
@@ -114,10 +93,10 @@ async def test_the_seeds_example_trains_is_followed_step_by_step_and_merged(
         assert job["swift_argv"][1] == "sft"
         run_dir = Path(job["run_dir"])
         assert run_dir.parent == work / "output" / "llm_test"
-        assert_same_curve(told_steps(found, job_id), logged_steps(job["run_dir"]))
+        assert_same_curve(found.progress(job_id), logged_steps(run_dir))
         points = (await found.call("job.metrics", {"job_id": job_id}))["points"]
         assert [point["loss"] for point in points if point["loss"] is not None] == [
-            record["loss"] for record in logged_steps(job["run_dir"])
+            record["loss"] for record in logged_steps(run_dir)
         ]
 
         assert_gapless(found.durable(job_id))
@@ -135,7 +114,7 @@ async def test_the_seeds_example_trains_is_followed_step_by_step_and_merged(
         assert percents == sorted(percents)
         assert (job["status"], job["progress"], job["exit_code"]) == ("completed", 100, 0)
         assert job["current_step"] == job["total_steps"] == 63
-        assert job["final_loss"] == logged_steps(job["run_dir"])[-1]["loss"]
+        assert job["final_loss"] == logged_steps(run_dir)[-1]["loss"]
         assert job["checkpoint_path"] == str(run_dir / "checkpoint-63")
         assert job["export_path"] == export["data"]["export_path"] == str(run_dir / "checkpoint-63-merged")
         assert (Path(job["export_path"]) / "model.safetensors").exists()

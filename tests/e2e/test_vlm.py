@@ -9,11 +9,11 @@ import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import MakeSettings
+from tests.e2e.curves import assert_same_curve, logged_steps
 from tests.e2e.harness import REPO, Event, Json, Probe, probe, running_daemon
 
 pytestmark = [pytest.mark.services, pytest.mark.swift, pytest.mark.timeout(300)]
@@ -22,7 +22,6 @@ LIMIT_S = 120
 """Alone on a free machine a training or a merge takes 10 s, most of it imports; this one may be busy."""
 MAX_PIXELS = 6272
 """Half of a picture's 112 by 112 pixels: scaled down it is 56 by 56, four tokens of 28 by 28 instead of sixteen."""
-FOLLOWED = ("loss", "grad_norm", "learning_rate", "token_acc", "epoch")
 
 
 def output_of(*argv: str, **env: str) -> str:
@@ -70,25 +69,9 @@ def request(tiny_vlm: Json) -> Json:
     }
 
 
-def logged_steps(run_dir: Path) -> list[dict[str, Any]]:
-    """The training records of `logging.jsonl`."""
-    records = map(json.loads, (run_dir / "logging.jsonl").read_text().splitlines())
-    return [record for record in records if "loss" in record]
-
-
 def lines_of(job: Json) -> list[str]:
     """What ms-swift wrote."""
     return Path(job["log_file_path"]).read_text().splitlines()
-
-
-def assert_told_as_logged(told: list[Event], logged: list[dict[str, Any]]) -> None:
-    """Every logged step was told once, in order, with all its digits."""
-    steps = [event["data"] for event in told if event["data"]["loss"] is not None]
-    assert [f"{data['step']}/{data['total_steps']}" for data in steps] == [
-        record["global_step/max_steps"] for record in logged
-    ]
-    for name in FOLLOWED:
-        assert [data[name] for data in steps] == [record[name] for record in logged], name
 
 
 async def merged(found: Probe, job_id: str) -> Path:
@@ -116,7 +99,7 @@ async def test_a_vision_language_model_trains_on_pictures_and_is_merged(
         assert (job["current_step"], job["total_steps"], job["progress"]) == (6, 6, 100)
         phases = {event["data"]["phase"] for event in found.progress(job_id)}
         assert phases >= {"preprocessing", "training", "saving"}
-        assert_told_as_logged(found.progress(job_id), logged_steps(run_dir))
+        assert_same_curve(found.progress(job_id), logged_steps(run_dir))
         saved = [event["data"]["step"] for event in found.durable(job_id) if event["_key"].endswith(".checkpoint")]
         assert saved == [4, 6]
         assert Path(job["log_file_path"]).name == f"vlm_training_{job_id}.log"

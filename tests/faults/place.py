@@ -8,9 +8,8 @@ import asyncio
 import json
 import os
 import signal
-import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,6 @@ from tests.faults.witness import Witness
 MARK = "SWIFT_FAULTS_MARK"
 POLL_S = 0.005
 LIMIT_S = 30.0
-
-
-async def until(holds: Callable[[], object], limit_s: float = LIMIT_S, poll_s: float = POLL_S) -> None:
-    """Wait for what no event tells."""
-    deadline = time.monotonic() + limit_s
-    while not holds():
-        assert time.monotonic() < deadline, "it never came to hold"
-        await asyncio.sleep(poll_s)
 
 
 class Place:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.faults.account import assert_sound
-from tests.faults.place import Place, send, step_reached, until
+from tests.faults.place import Place, send, step_reached
 from tests.faults.services import Services
 from tests.faults.witness import Witness
+from tests.waiting import until
 
 pytestmark = pytest.mark.services
 

@@ -11,8 +11,9 @@ import pytest
 
 from tests.e2e.harness import Event
 from tests.faults.account import assert_sound
-from tests.faults.place import Place, step_reached, until
+from tests.faults.place import Place, step_reached
 from tests.faults.witness import Witness
+from tests.waiting import until
 
 pytestmark = pytest.mark.services
 

@@ -8,10 +8,11 @@ from pymongo import MongoClient
 
 from tests.e2e.harness import Json
 from tests.faults.account import assert_sound
-from tests.faults.place import Place, step_reached, until
+from tests.faults.place import Place, step_reached
 from tests.faults.proxy import HEARTBEAT, QUICK_STORE, Proxy
 from tests.faults.services import Services
 from tests.faults.witness import Witness
+from tests.waiting import until
 
 pytestmark = pytest.mark.services
 

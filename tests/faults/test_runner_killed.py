@@ -7,8 +7,9 @@ import pytest
 
 from tests.e2e.harness import processes_of
 from tests.faults.account import assert_sound
-from tests.faults.place import Place, send, step_reached, trainer_of, until
+from tests.faults.place import Place, send, step_reached, trainer_of
 from tests.faults.witness import Witness
+from tests.waiting import until
 
 pytestmark = pytest.mark.services
 

@@ -6,10 +6,11 @@ import time
 import pytest
 
 from tests.faults.account import assert_sound
-from tests.faults.place import Place, until
+from tests.faults.place import Place
 from tests.faults.proxy import Proxy
 from tests.faults.services import Services
 from tests.faults.witness import Witness
+from tests.waiting import until
 
 pytestmark = pytest.mark.services
 

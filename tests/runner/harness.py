@@ -1,13 +1,11 @@
 """What the tests of the runner share: a place for each, conditions to wait for, and no process left behind."""
 
-import asyncio
 import json
 import os
 import signal
 import sys
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +18,6 @@ STANDIN = (sys.executable, str(REPO / "tests" / "standin" / "swift_standin.py"))
 LIMIT_S = 40.0
 POLL_S = 0.01
 MARK = "RUNNER_TEST"
-
-
-async def until(holds: Callable[[], object], limit_s: float = LIMIT_S) -> None:
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + limit_s
-    while not holds():
-        assert time.monotonic() < deadline, "it never came to hold"
-        await asyncio.sleep(POLL_S)
 
 
 def alive(pid: int) -> bool:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from daemon import runner
-from tests.runner.harness import REPO, Place, alive, until
+from tests.runner.harness import REPO, Place, alive
+from tests.waiting import until
 
 STUBBORN = (
     "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('ready', flush=True)\ntime.sleep(600)"

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import aio_pika
@@ -20,6 +20,7 @@ from schemas.commands import COMMANDS_QUEUE, DEAD_QUEUE, EVENTS_EXCHANGE
 from tests.adapters.bus.conftest import MakeBus
 from tests.adapters.bus.peers import LIMIT_S, RabbitPeer, Reader, make_event, make_live
 from tests.adapters.bus.proxy import Proxy
+from tests.waiting import until
 
 pytestmark = pytest.mark.services
 
@@ -29,21 +30,21 @@ QUORUM_SAVED_S = 1.5
 CTL = "/usr/lib/rabbitmq/bin/rabbitmqctl"
 
 
-async def eventually(call: Callable[[], Awaitable[object]], pause_s: float = 0.05) -> None:
-    """Until a call is true."""
-    for _ in range(int(LIMIT_S / pause_s)):
-        if await call():
-            return
-        await asyncio.sleep(pause_s)
-    pytest.fail("what was waited for did not come")
-
-
 async def is_ok(bus: RabbitBus) -> bool:
     return await bus.check() == "ok"
 
 
+async def consumes(bus: RabbitBus, other_than: str | None = None) -> bool:
+    """Whether the bus has a consumer (and not one with this tag)."""
+    return consumer(bus) not in {None, other_than}
+
+
 async def is_away(bus: RabbitBus) -> bool:
     return "the broker is away" in await bus.check()
+
+
+async def is_said(caplog: pytest.LogCaptureFixture, text: str) -> bool:
+    return text in caplog.text
 
 
 @pytest.fixture
@@ -59,14 +60,14 @@ async def admin(amqp_url: str) -> AsyncGenerator[aio_pika.abc.AbstractChannel]:
 async def test_while_the_broker_is_away_everything_says_so(rabbit: RabbitBus, proxy: Proxy) -> None:
     proxy.refusing = True
     proxy.cut()
-    await eventually(lambda: is_away(rabbit), 0.01)
+    await until(lambda: is_away(rabbit), 0.01)
     with pytest.raises(UnavailableError):
         await rabbit.publish(make_event(1))
     before = rabbit.statistics().dropped
     rabbit.publish_live("job.j.progress", make_live(1))
     assert rabbit.statistics().dropped == before + 1
     proxy.refusing = False
-    await eventually(lambda: is_ok(rabbit))
+    await until(lambda: is_ok(rabbit))
     await rabbit.publish(make_event(1))
 
 
@@ -124,7 +125,7 @@ async def test_many_cuts_leave_nothing_behind(rabbit: RabbitBus, proxy: Proxy, a
             await peer.send("job.get", str(number).encode())
         held = [await reader.next()]
         for _ in range(8):
-            await eventually(lambda: is_ok(rabbit))
+            await until(lambda: is_ok(rabbit))
             proxy.cut()
             held.append(await reader.next())
         assert rabbit._deliveries.qsize() < 50  # pyright: ignore[reportPrivateUsage]  # the bound is the point
@@ -187,11 +188,11 @@ async def test_a_deleted_command_queue_is_noticed_and_made_again(
     """The broker tells that it ended our consumer: no need to wait for the next check, which is 30 s away."""
     reader = Reader(rabbit)
     waiting = asyncio.create_task(reader.next())
-    await eventually(lambda: is_ok(rabbit))
+    await until(lambda: is_ok(rabbit))
     await admin.queue_delete(COMMANDS_QUEUE)
     async with asyncio.timeout(5):
         await asyncio.sleep(0.2)
-        await eventually(lambda: is_ok(rabbit))
+        await until(lambda: is_ok(rabbit))
         await rabbit_peer.send("job.get", b"after")
         assert (await waiting).body == b"after"
 
@@ -209,13 +210,18 @@ async def test_a_deleted_dead_letter_queue_is_made_again(
     assert await rabbit_peer.dead() is not None
 
 
+def consumer(bus: RabbitBus) -> str | None:
+    """The tag of the bus's consumer, where it has one."""
+    session = bus._session  # pyright: ignore[reportPrivateUsage]  # there is no other way to make a broker forget
+    return session and session._consumer  # pyright: ignore[reportPrivateUsage]
+
+
 async def lose_consumer(bus: RabbitBus) -> None:
     """End the consumer behind the back of the adapter, as if the broker had forgotten it."""
-    session = bus._session  # pyright: ignore[reportPrivateUsage]  # there is no other way to make a broker forget
-    assert session is not None
-    tag, queue = session._consumer, session._queue  # pyright: ignore[reportPrivateUsage]
+    tag, session = consumer(bus), bus._session  # pyright: ignore[reportPrivateUsage]
     assert tag is not None
-    await queue.cancel(tag)
+    assert session is not None
+    await session._queue.cancel(tag)  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_a_consumer_that_the_broker_does_not_count_is_made_again(make_rabbit: MakeBus, amqp_url: str) -> None:
@@ -223,7 +229,7 @@ async def test_a_consumer_that_the_broker_does_not_count_is_made_again(make_rabb
     await bus.start()
     async with RabbitPeer.connect(amqp_url) as peer:
         waiting = asyncio.create_task(Reader(bus).next())
-        await asyncio.sleep(0.1)
+        await until(lambda: consumes(bus))
         await lose_consumer(bus)
         assert "no consumer" in await bus.check()
         await peer.send("job.get", b"after")
@@ -238,10 +244,12 @@ async def test_a_lost_consumer_is_renewed_though_another_daemon_consumes(make_ra
     async with RabbitPeer.connect(amqp_url) as peer:
         others = asyncio.create_task(Reader(other).next())
         waiting = asyncio.create_task(Reader(bus).next())
-        await asyncio.sleep(0.1)
+        await until(lambda: consumes(bus))
+        await until(lambda: consumes(other))
+        lost = consumer(bus)
         await lose_consumer(bus)
         assert await bus.check() == "ok"
-        await asyncio.sleep(1.0)
+        await until(lambda: consumes(bus, other_than=lost))
         await other.stop_consuming()
         with pytest.raises(StopAsyncIteration):
             await others
@@ -294,10 +302,9 @@ async def test_an_exchange_of_another_type_is_said_and_waited_out(
     await admin.declare_exchange(EVENTS_EXCHANGE, "fanout", durable=True)
     bus = make_rabbit()
     starting = asyncio.create_task(bus.start())
-    await asyncio.sleep(1.0)
+    await until(lambda: is_said(caplog, "made with other arguments"))
     assert not starting.done()
     assert EVENTS_EXCHANGE in caplog.text
-    assert "made with other arguments" in caplog.text
     await admin.exchange_delete(EVENTS_EXCHANGE)
     async with asyncio.timeout(LIMIT_S):
         await starting
@@ -384,7 +391,7 @@ async def test_an_alarm_is_told_and_waited_out(
         await rabbit.ack(delivery)
     finally:
         await asyncio.to_thread(set_watermark, node, "0.4")
-    await eventually(lambda: is_ok(rabbit))
+    await until(lambda: is_ok(rabbit))
     await rabbit.publish(make_event(2))
     await rabbit_peer.send("job.get", b"2")
     assert (await reader.next()).body == b"2"

@@ -14,6 +14,7 @@ from daemon.core.devices import SeenProcess, age_text
 from schemas.enums import DeviceState
 from schemas.events import Device
 from tests.adapters.devices.driver import Driver, Gpu
+from tests.waiting import until
 
 STOPPED_S = 0.1
 
@@ -101,6 +102,10 @@ async def test_processes_have_memory_user_and_command(monkeypatch: pytest.Monkey
 # ---------------------------------------------------------------- a driver that hangs
 
 
+async def is_ok(devices: NvmlDevices) -> bool:
+    return await devices.check() == "ok"
+
+
 async def test_a_hanging_driver_makes_all_unhealthy_until_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = Driver(monkeypatch, Gpu(used_mib=1000), Gpu())
     devices = NvmlDevices("n", None, read_limit_s=STOPPED_S)
@@ -113,8 +118,7 @@ async def test_a_hanging_driver_makes_all_unhealthy_until_it_answers(monkeypatch
         assert read[0].memory_used_mib == 1000.0
     assert "has not answered" in await devices.check()
     driver.answering.set()
-    await asyncio.sleep(STOPPED_S)
-    assert await devices.check() == "ok"
+    await until(lambda: is_ok(devices))
     assert driver.readings == 3, "one thread hung, and no other was sent after it"
 
 

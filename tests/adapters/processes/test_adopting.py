@@ -16,7 +16,8 @@ import pytest
 from daemon import runner
 from daemon.adapters import processes
 from daemon.adapters.processes import LocalRun
-from tests.runner.harness import LIMIT_S, REPO, Place, alive, until
+from tests.runner.harness import LIMIT_S, REPO, Place, alive
+from tests.waiting import until
 
 DAEMON = """
 import asyncio, json, os, sys

@@ -15,7 +15,8 @@ import pytest
 from daemon.adapters import processes
 from daemon.adapters.processes import RUN_MARK
 from daemon.ports import SpawnError
-from tests.runner.harness import Place, alive, until
+from tests.runner.harness import Place, alive
+from tests.waiting import until
 
 
 async def test_both_streams_are_appended_to_the_log(place: Place) -> None:

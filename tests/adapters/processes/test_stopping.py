@@ -10,7 +10,8 @@ import pytest
 
 from daemon import runner
 from daemon.adapters.processes import LocalRun
-from tests.runner.harness import Place, alive, until
+from tests.runner.harness import Place, alive
+from tests.waiting import until
 
 LONG_S = 60.0
 STUBBORN = (

@@ -31,8 +31,8 @@ UNKILLABLE_S = 30.0
 DEFAULT_GRACE_S = 30.0
 """Of a stop whose order can't be read: SIGTERM by a person, a disk too full for `stop.json`."""
 TICK_S = 0.1
-IDLE_S = 60.0
-"""Between looks for an order whose signal was lost."""
+IDLE_S = 5.0
+"""Between looks for an order whose signal was lost: a daemon may die between writing `stop.json` and signalling."""
 RETRY_S = 1.0
 EXEC_FAILED = 127
 NEVER = float("inf")

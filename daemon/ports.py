@@ -298,6 +298,8 @@ class RunEnd:
     """What else is known, for a person."""
     rebooted: bool = False
     """The host was started anew since the run began."""
+    disk_full: bool = False
+    """The disk of its log and its record was full when it ended."""
 
 
 class Run(Protocol):

@@ -15,6 +15,7 @@ The standard library alone, and little of it: it must start in milliseconds.
 """
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -37,6 +38,7 @@ RETRY_S = 1.0
 EXEC_FAILED = 127
 NEVER = float("inf")
 DEAD = ("Z", "X")
+FULL = (errno.ENOSPC, errno.EDQUOT)
 HEARD = (signal.SIGCHLD, signal.SIGUSR1, signal.SIGTERM)
 
 Process = tuple[int, int, str, str]
@@ -68,13 +70,18 @@ def write_record(folder: str, name: str, record: dict[str, object]) -> None:
 
 
 def write_last_record(folder: str, name: str, record: dict[str, object]) -> None:
-    """Write what only this process knows, however long the disk is full; a folder that is gone wants no record."""
+    """Write what only this process knows, however long the disk is full; a folder that is gone wants no record.
+
+    That the disk was full is written as well: it explains a training that could not write its log, and so not say why.
+    """
     while True:
         try:
             write_record(folder, name, record)
         except OSError as error:
             if not os.path.isdir(folder):
                 return
+            if error.errno in FULL:
+                record["disk_full"] = True
             with contextlib.suppress(OSError):  # the word of it may go to the same full disk
                 os.write(2, f"can't write {name}, trying again: {error}\n".encode(errors="replace"))
             time.sleep(RETRY_S)

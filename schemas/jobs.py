@@ -71,7 +71,7 @@ class Internal(Wire):
     replies: tuple[RememberedReply, ...] = ()
     """The newest replies to commands that changed this document."""
     output_lock: str | None = None
-    """The run folder while the job is not finished; unique over all jobs."""
+    """The run folder, unique over all jobs: until the job is deleted, or, where it is `output_dir` itself, finished."""
     stop: StopOrder | None = None
     stopped_for: StoppedFor | None = None
     """Set before the daemon itself ends this attempt, so that the next daemon knows why."""

@@ -51,10 +51,12 @@ class Process:
         """Write into the run's log, as its output streams do; lines end with a line feed of their own."""
         self.files.append(self.spec.log_path, text)
 
-    def end(self, exit_code: int | None = 0, *, processes_left: int = 0, note: str = "") -> None:
+    def end(
+        self, exit_code: int | None = 0, *, processes_left: int = 0, note: str = "", disk_full: bool = False
+    ) -> None:
         """The run ends; with processes left, `kill_rest` ends those. A run ends once."""
         if self.ended is None:
-            self.ended = RunEnd(exit_code, self.files.clock.now(), processes_left, note)
+            self.ended = RunEnd(exit_code, self.files.clock.now(), processes_left, note, disk_full=disk_full)
             self.over.set()
 
     def lose(self, note: str = "what was left of it has been ended", *, rebooted: bool = False) -> None:

@@ -1,7 +1,7 @@
 """The indexes of the database, by collection: one for every query of `mongo.py`, so that none scans a collection.
 
-An index costs every write a little. The outbox and the run folder's lock are therefore partial: a finished job, which
-has neither, is not in them.
+An index costs every write a little. The outbox and the run folder's lock are therefore partial: a job that has
+none is not in them.
 """
 
 from pymongo import ASCENDING, DESCENDING, IndexModel

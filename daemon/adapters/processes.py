@@ -301,7 +301,13 @@ class LocalRun:
         if "exit_code" in end:
             at = datetime.fromtimestamp(float(end.get("ended_at") or time.time()), UTC)
             self._left_behind = {(int(pid), str(start)) for pid, start in end.get("left") or ()}
-            return RunEnd(end["exit_code"], at, int(end.get("processes_left") or 0), str(end.get("note") or ""))
+            return RunEnd(
+                exit_code=end["exit_code"],
+                ended_at=at,
+                processes_left=int(end.get("processes_left") or 0),
+                note=str(end.get("note") or ""),
+                disk_full=bool(end.get("disk_full")),
+            )
         now = datetime.now(UTC)
         if self._other_boot():
             return RunEnd(None, now, rebooted=True)

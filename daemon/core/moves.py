@@ -55,6 +55,11 @@ def with_reply(job: TrainingJob, message_id: str | None, reply: Mapping[str, obj
     return with_internal(job, replies=(*job.internal.replies, entry)[-REPLIES_KEPT:])
 
 
+def versioned(extra_args: Mapping[str, object]) -> bool:
+    """Whether each job has a folder of its own below `output_dir`, as ms-swift does by itself (`add_version`)."""
+    return extra_args.get("add_version", True) not in (False, "false", "False")
+
+
 def created(job: TrainingJob, *, at: datetime, by: str) -> TrainingJob:
     """A new document with the event that tells of it."""
     data = StatusData(**about(job), status=job.status, previous=None, reason="created")
@@ -85,7 +90,8 @@ def move(  # the event's parts are named, and all are needed
             ),
             stop=None,
             stopped_for=None,
-            output_lock=None,
+            # its own folder, named when the job was made, is nobody else's even where the job ended before it wrote
+            output_lock=job.run_dir if versioned(job.extra_args) else None,
         )
     data = StatusData(
         **about(moved),

@@ -24,7 +24,7 @@ from daemon.loops.tracking import Tracker
 from daemon.loops.watching import Watching
 from daemon.ports import Run, RunEnd, SpawnError
 from daemon.swift.argv import MERGEABLE
-from daemon.swift.failures import classify
+from daemon.swift.failures import Failure, classify
 from schemas.enums import ErrorCode, TrainingStatus
 from schemas.jobs import ExportOrder, StoppedFor, TrainingJob
 
@@ -67,6 +67,8 @@ async def supervise_training(ctx: Context, job: TrainingJob) -> None:
     latest = await read_job(ctx, job.id)
     if latest is not None and latest.attempt == job.attempt:
         failure = classify(tracker.evidence, end.exit_code)
+        if failure.code is ErrorCode.UNKNOWN and end.disk_full:
+            failure = Failure(ErrorCode.DISK_FULL, f"the disk of its log was full, so it could not say why: {path}")
         verdict = judge(_ending(latest, end, watch.stopped_for), failure.code, failure.message, end.note)
         await _conclude(ctx, latest, verdict, end)
     await ctx.runs.forget(run.run_id)

@@ -67,11 +67,14 @@ def test_a_retry_clears_what_the_last_attempt_ended_with() -> None:
     assert second.internal.outbox[-1].event.data["attempt"] == 2
 
 
-def test_a_finished_job_gives_its_run_folder_back() -> None:
-    job = queued(make_job(), Cause.START, at=NOW, by=NODE, reason="start")
+@pytest.mark.parametrize(
+    ("extra_args", "kept"), [({}, True), ({"add_version": True}, True), ({"add_version": False}, False)]
+)
+def test_a_finished_job_gives_back_a_run_folder_that_is_not_its_own(extra_args: dict[str, object], kept: bool) -> None:
+    job = queued(make_job(extra_args=extra_args), Cause.START, at=NOW, by=NODE, reason="start")
     assert job.internal.output_lock == job.run_dir
     order = StopOrder(grace_s=5, save=False, requested_at=NOW)
-    assert stop_ordered(job, order, by=NODE).internal.output_lock is None
+    assert stop_ordered(job, order, by=NODE).internal.output_lock == (job.run_dir if kept else None)
 
 
 def test_an_illegal_move_raises_and_the_job_is_as_it_was() -> None:
@@ -215,7 +218,7 @@ class JobMachine(RuleBasedStateMachine):
     def an_ended_job_has_its_end(self) -> None:
         if self.job.status in ENDED:
             assert self.job.completed_at is not None
-            assert self.job.internal.output_lock is None
+            assert self.job.internal.output_lock == self.job.run_dir
 
 
 def test_any_sequence_of_causes() -> None:

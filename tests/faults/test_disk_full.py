@@ -69,6 +69,7 @@ async def test_a_full_state_disk_fails_jobs_and_leaves_the_daemon_up(
     await found.status(quiet, "cancelled")
     ended = (await found.status(loud, "failed"))["data"]  # it could not write its log any more
     assert ended["exit_code"] not in (None, 0)
+    assert ended["error_code"] == "disk_full"
     later = await found.create(place.request(place.model(steps=3)))
     await found.status(later, "completed")
     await assert_sound(found, quiet, loud, later)

@@ -171,8 +171,18 @@ async def test_completed_is_who_ends_with_0_at_the_last_step(world: World) -> No
         await world.clock.advance(2)
         job = await world.job(job_id)
         assert (job.status, job.progress, job.exit_code, job.final_loss) == (S.COMPLETED, 100.0, 0, 5.5)
-        assert (job.training_time, job.process_id, job.internal.output_lock) == (1.5, None, None)
+        assert (job.training_time, job.process_id, job.internal.output_lock) == (1.5, None, job.run_dir)
         assert not world.hosts["node-a"].processes, "the record of an ended run is removed"
+
+
+async def test_who_could_not_write_why_because_the_disk_was_full_failed_of_that(world: World) -> None:
+    async with world.daemon():
+        job_id, training = await running(world)
+        training.process.end(1, disk_full=True)
+        await world.clock.advance(2)
+        job = await world.job(job_id)
+        assert (job.status, job.error_code, job.exit_code) == (S.FAILED, ErrorCode.DISK_FULL, 1)
+        assert "the disk of its log was full" in (job.error_message or "")
 
 
 async def test_code_0_before_the_last_step_is_killed_and_says_where(world: World) -> None:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from daemon.adapters.memory_bus import MemoryBroker
-from daemon.core.lifecycle import ENDED
 from schemas.enums import TrainingStatus
 from schemas.jobs import TrainingJob
 from tests.simulation.audit import Audit
@@ -25,15 +24,14 @@ def check_end(
     """Look at everything once."""
     for run in hosts.living():
         stage.breaks(f"{run.process.run_id} lives on")
-    purged = {wish.job_id for wish in stranger.wishes if any("purge" in str(order.body) for order in wish.rest)}
     for job in store.jobs.values():
         _check_told(stage, audit, job)
         _check_curve(stage, store, hosts, job)
         spawned = sum(run.job_id == job.id and not run.exports for run in hosts.runs.values())
         if spawned > job.attempt:
             stage.breaks(f"{job.id}: {spawned} spawns in {job.attempt} attempts")
-        if job.internal.output_lock is not None and job.status in ENDED and job.id not in purged:
-            stage.breaks(f"{job.id} is {job.status} and keeps its folder locked")
+        if job.internal.output_lock != job.run_dir:
+            stage.breaks(f"{job.id} is {job.status} and does not keep its folder")
     _check_effects(stage, store, files, audit, stranger)
     for letter in broker.dead:
         if (letter.routing_key, letter.body) not in GARBAGE:

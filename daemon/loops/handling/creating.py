@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 
 from daemon.core.lifecycle import Cause
-from daemon.core.moves import created, queued, with_internal, with_reply
+from daemon.core.moves import created, queued, versioned, with_internal, with_reply
 from daemon.loops.context import Context
 from daemon.loops.handling.common import RefusedError, Sender, accepted, unless_replied
 from daemon.loops.handling.paths import check_paths, local_path
@@ -43,7 +43,7 @@ async def create(ctx: Context, request: CreateRequest, sender: Sender) -> JobAcc
             if not await ctx.store.insert_job(job):
                 return await _existing(ctx, request, job_id, sender)
         except FolderTakenError:
-            if not _versioned(request):
+            if not versioned(request.extra_args):
                 break
             continue
         ctx.signals.job_changed(job_id)
@@ -85,10 +85,6 @@ def job_id_of(message_id: str | None) -> str:
     return str(uuid.uuid5(_NAMESPACE, message_id))
 
 
-def _versioned(request: CreateRequest) -> bool:
-    return request.extra_args.get("add_version", True) not in (False, "false", "False")
-
-
 def _skipped(job_id: str, attempt: int) -> int:
     """How many version numbers to pass over: at first none, then ever more at random.
 
@@ -105,7 +101,7 @@ async def _run_dir(ctx: Context, request: CreateRequest, number: int) -> Path:
     never shared by two jobs.
     """
     output_dir = local_path(ctx, request.output_dir)
-    if not _versioned(request):
+    if not versioned(request.extra_args):
         return output_dir
     taken = [int(found[1]) for name in await ctx.files.names(output_dir) if (found := _VERSION.match(name))]
     version = max(taken, default=-1) + 1 + number

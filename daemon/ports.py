@@ -18,7 +18,7 @@ from daemon.swift.checkpoints import Folder
 from daemon.swift.installed import Installed
 from schemas.enums import TrainingStatus, TrainingType
 from schemas.events import CloudEvent, Device, OutboxEvent
-from schemas.jobs import MetricPoint, TrainingJob
+from schemas.jobs import Deletion, MetricPoint, TrainingJob
 from schemas.nodes import NodeRecord
 
 
@@ -227,6 +227,14 @@ class Store(Protocol):
 
     async def remember_reply(self, message_id: str, reply: bytes) -> bool:
         """Keep the first reply to this `message_id`. False: one is kept already, and stays."""
+        ...
+
+    async def note_deletion(self, job_id: str, deletion: Deletion) -> None:
+        """Keep for at least 24 h that a job was deleted, or is about to be, and how; the newest word counts."""
+        ...
+
+    async def deletion(self, job_id: str) -> Deletion | None:
+        """How a job was deleted, where it was."""
         ...
 
     async def put_node(self, node: NodeRecord) -> None:

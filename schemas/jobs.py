@@ -59,6 +59,17 @@ class RememberedReply(Wire):
     reply: dict[str, object]
 
 
+class Deletion(Wire):
+    """What is kept of a deleted job, so that it stays deleted, and the same command gets the same answer."""
+
+    revision: int
+    """Of the document that was deleted."""
+    message_id: str | None
+    """Of the command that deleted it."""
+    message: str
+    """The answer's words."""
+
+
 class Internal(Wire):
     """The daemon's own part of a job document."""
 

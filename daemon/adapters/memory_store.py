@@ -31,7 +31,7 @@ from daemon.core.scheduler import Held, Work
 from daemon.ports import FolderTakenError, JobPage, JobQuery, Subject
 from schemas.enums import ExportStatus, TrainingStatus, TrainingType
 from schemas.events import CloudEvent, OutboxEvent
-from schemas.jobs import MetricPoint, TrainingJob
+from schemas.jobs import Deletion, MetricPoint, TrainingJob
 from schemas.nodes import NodeRecord
 
 Hook = Callable[[str], Awaitable[None]]
@@ -52,6 +52,7 @@ class MemoryStore:
         self._history: dict[tuple[Subject, str], dict[int, CloudEvent]] = {}
         self._points: dict[str, dict[int, MetricPoint]] = {}
         self._replies: dict[str, bytes] = {}
+        self._deletions: dict[str, Deletion] = {}
 
     @asynccontextmanager
     async def _call(self, name: str) -> AsyncGenerator[None]:
@@ -240,6 +241,14 @@ class MemoryStore:
             if first:
                 self._replies[message_id] = reply
             return first
+
+    async def note_deletion(self, job_id: str, deletion: Deletion) -> None:
+        async with self._call("note_deletion"):
+            self._deletions[job_id] = deletion
+
+    async def deletion(self, job_id: str) -> Deletion | None:
+        async with self._call("deletion"):
+            return self._deletions.get(job_id)
 
     # ------------------------------------------------------------ nodes
 

@@ -2,7 +2,7 @@
 
 Every change of a job is one guarded update of one document, built by `documents.changes`; no transaction is needed.
 Collections: `jobs` and `nodes` (with their outboxes), `events` (what was published), `metrics` (the curves, in
-buckets) and `commands` (replies to repeat, dropped by a TTL index).
+buckets), `commands` (replies to repeat) and `deletions` (what was deleted); the last two are dropped by a TTL index.
 
 Guarded writes, progress and curves are answered from the journal (`j`), so that what was acknowledged outlives a
 `kill -9` of the server: whoever wrote a point forgets it, and only a new daemon reads the log again. The rest does not
@@ -54,7 +54,7 @@ from daemon.core.scheduler import Held, Work
 from daemon.ports import FolderTakenError, JobPage, JobQuery, Subject, UnavailableError
 from schemas.enums import ExportStatus, TrainingStatus, TrainingType
 from schemas.events import CloudEvent, OutboxEvent
-from schemas.jobs import MetricPoint, TrainingJob
+from schemas.jobs import Deletion, MetricPoint, TrainingJob
 from schemas.nodes import NodeRecord
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class _Connection:
     jobs: "Collection"
     nodes: "Collection"
     metrics: "Collection"
+    deletions: "Collection"
     quick: "AsyncIOMotorDatabase[Document]"
     """The collections for writes that need not wait for the journal."""
 
@@ -327,6 +328,19 @@ class MongoStore:
                 return False
         return True
 
+    async def note_deletion(self, job_id: str, deletion: Deletion) -> None:
+        kept: Document = {**deletion.model_dump(), "at": datetime.now(UTC)}
+        with self._reaching() as db:
+            try:
+                await db.deletions.replace_one({"_id": job_id}, kept, upsert=True)
+            except DuplicateKeyError:  # two noted it at once; now it is there
+                await db.deletions.replace_one({"_id": job_id}, kept)
+
+    async def deletion(self, job_id: str) -> Deletion | None:
+        with self._reaching() as db:
+            kept = await db.deletions.find_one({"_id": job_id}, {"_id": 0, "at": 0})
+        return None if kept is None else Deletion.model_validate(kept)
+
     # ------------------------------------------------------------ nodes
 
     async def put_node(self, node: NodeRecord) -> None:
@@ -372,6 +386,7 @@ class MongoStore:
                 jobs=db.get_collection("jobs", write_concern=journaled),
                 nodes=db.get_collection("nodes", write_concern=journaled),
                 metrics=db.get_collection("metrics", write_concern=journaled),
+                deletions=db.get_collection("deletions", write_concern=journaled),
                 quick=db,
             )
         return self._connection

@@ -6,8 +6,8 @@ none is not in them.
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
-COMMAND_MEMORY_S = 48 * 3600
-"""How long the reply to a `message_id` is kept; the contract promises 24 h."""
+MEMORY_S = 48 * 3600
+"""How long the reply to a `message_id` is kept, and that a job was deleted; the contract promises 24 h."""
 
 OUTBOX_NOT_EMPTY = {"internal.outbox.0": {"$exists": True}}
 """The query that the outbox's partial index answers."""
@@ -16,6 +16,7 @@ OUTBOX_TIME = "internal.outbox.0.event.time"
 
 _NEWEST_FIRST = [("created_at", DESCENDING), ("_id", DESCENDING)]
 _OUTBOX = IndexModel([(OUTBOX_TIME, ASCENDING)], name="outbox", partialFilterExpression=OUTBOX_NOT_EMPTY)
+_EXPIRY = IndexModel([("at", ASCENDING)], name="expiry", expireAfterSeconds=MEMORY_S)
 
 INDEXES: dict[str, list[IndexModel]] = {
     "jobs": [
@@ -52,5 +53,6 @@ INDEXES: dict[str, list[IndexModel]] = {
     "nodes": [_OUTBOX],
     "events": [IndexModel([("kind", ASCENDING), ("subject", ASCENDING), ("sequence", ASCENDING)], name="by_sequence")],
     "metrics": [IndexModel([("job_id", ASCENDING), ("bucket", ASCENDING), ("attempt", ASCENDING)], name="by_bucket")],
-    "commands": [IndexModel([("at", ASCENDING)], name="expiry", expireAfterSeconds=COMMAND_MEMORY_S)],
+    "commands": [_EXPIRY],
+    "deletions": [_EXPIRY],
 }

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from daemon.logs import get_log
 from daemon.loops.context import Context
 from daemon.loops.handling.common import RefusedError, RepliedError, Sender
-from daemon.loops.handling.creating import job_id_of
+from daemon.loops.handling.creating import job_id_of, withdraw_if_deleted
 from daemon.loops.handling.table import HANDLERS
 from daemon.ports import Delivery, UnavailableError
 from schemas.commands import COMMANDS, MAX_BODY_BYTES, QUERIES
@@ -164,7 +164,7 @@ async def _carry_out(ctx: Context, ordered: _Ordered, behind: deque[_Ordered]) -
         try:
             reply = await _reply_to(ctx, delivery, understood)
             if not query:
-                reply = await _remember(ctx, delivery, reply)
+                reply = await _remember(ctx, delivery, understood, reply)
             break
         except UnavailableError as error:
             log.warning("command_waits", str(error), command=understood.command)
@@ -187,7 +187,7 @@ async def _carry_out(ctx: Context, ordered: _Ordered, behind: deque[_Ordered]) -
     await _answer(ctx, ordered, reply)
     if query:  # it changed nothing, so its answer need not wait for that
         with contextlib.suppress(UnavailableError):
-            await _remember(ctx, delivery, reply)
+            await _remember(ctx, delivery, understood, reply)
     code = reply.error.code if reply.error else "ok"
     log.debug("command_done", code, command=understood.command, lane_key=understood.lane_key)
 
@@ -215,6 +215,8 @@ async def _reply_to(ctx: Context, delivery: Delivery, understood: Understood) ->
     if message_id is not None:
         remembered = await ctx.store.find_reply(message_id)
         if remembered is not None:
+            if understood.command == "job.create" and delivery.redelivered:
+                await withdraw_if_deleted(ctx, job_id_of(message_id))
             return Reply.model_validate_json(remembered)
     sender = Sender(owner=delivery.user_id, message_id=message_id)
     try:
@@ -231,7 +233,7 @@ async def _reply_to(ctx: Context, delivery: Delivery, understood: Understood) ->
     return reply
 
 
-async def _remember(ctx: Context, delivery: Delivery, reply: Reply) -> Reply:
+async def _remember(ctx: Context, delivery: Delivery, understood: Understood, reply: Reply) -> Reply:
     """Keep a reply for this `message_id`, and say which one counts: the first one, which another daemon that got the
     same message may have kept meanwhile."""
     message_id = _key_of(delivery)
@@ -240,6 +242,8 @@ async def _remember(ctx: Context, delivery: Delivery, reply: Reply) -> Reply:
         return reply
     if await ctx.store.remember_reply(message_id, encoded):
         return reply
+    if understood.command == "job.create":
+        await withdraw_if_deleted(ctx, job_id_of(message_id))
     first = await ctx.store.find_reply(message_id)
     return reply if first is None else Reply.model_validate_json(first)
 

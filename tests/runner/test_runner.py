@@ -115,7 +115,8 @@ async def test_a_full_disk_does_not_lose_the_exit_code(place: Place) -> None:
     await until(lambda: not alive(_leader(driven)))
     assert driven.process.poll() is None
     full.unlink()
-    assert (await driven.end())["exit_code"] == 11
+    end = await driven.end()
+    assert (end["exit_code"], end["disk_full"]) == (11, True)
 
 
 async def test_a_record_that_is_gone_is_not_waited_for(place: Place) -> None:

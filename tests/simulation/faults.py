@@ -21,14 +21,14 @@ REMOTE = frozenset({"store", "bus"})
 ANSWERED = frozenset(
     {
         "insert_job", "update_job", "note_progress", "delete_job", "outbox_done", "add_points", "remember_reply",
-        "put_node", "update_node", "publish", "reply", "dead_letter",
+        "put_node", "update_node", "publish", "reply", "dead_letter", "note_deletion",
     }
 )  # fmt: skip
 """Calls that change something behind a network, so that a lost answer is another fault than a call that failed."""
 WORTH_A_CRASH = (
     "insert_job", "update_job", "update_job", "update_job", "delete_job", "note_progress", "add_points", "outbox_done",
     "outbox_done", "publish", "publish", "reply", "ack", "remember_reply", "dead_letter", "spawn", "spawn", "adopt",
-    "forget", "stop", "wait", "checkpoints", "remove_tree",
+    "forget", "stop", "wait", "checkpoints", "remove_tree", "note_deletion",
 )  # fmt: skip
 """Calls at which a crash finds things half done; the others are mostly looks at them."""
 

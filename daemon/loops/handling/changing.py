@@ -21,7 +21,7 @@ from daemon.swift.argv import datasets_of, export_fault
 from daemon.swift.checkpoints import complete
 from schemas.commands import DeleteRequest, ExportRequest, JobRef, StopRequest
 from schemas.enums import ReplyErrorCode, TrainingStatus
-from schemas.jobs import ExportOrder, StopOrder, TrainingJob
+from schemas.jobs import Deletion, ExportOrder, StopOrder, TrainingJob
 from schemas.replies import Fault, JobAccepted, JobDeleted, JobQueued, Reply
 
 S = TrainingStatus
@@ -140,10 +140,12 @@ async def export(ctx: Context, request: ExportRequest, sender: Sender) -> JobAcc
     return result
 
 
-async def delete(ctx: Context, request: DeleteRequest, _sender: Sender) -> JobDeleted:
+async def delete(ctx: Context, request: DeleteRequest, sender: Sender) -> JobDeleted:
     """Remove an ended or pending job, and its run folder where asked."""
     while True:
-        job = await get_job(ctx, request.job_id)
+        job = await ctx.store.get_job(request.job_id)
+        if job is None:
+            return await _deleted_before(ctx, request.job_id, sender)
         if job.status in WAITS_OR_RUNS:
             raise conflict(job, "deleted", "stop it first")
         if job.export_status in EXPORT_UNDER_WAY:
@@ -157,11 +159,21 @@ async def delete(ctx: Context, request: DeleteRequest, _sender: Sender) -> JobDe
             job = reserved
             await ctx.files.remove_tree(run_dir)
         await _keep_replies(ctx, job)
+        kept = "; its output and its log file are still there"
+        message = f"deleted{kept if run_dir is None else f' with its run folder {run_dir}'}"
+        await ctx.store.note_deletion(
+            job.id, Deletion(revision=job.internal.revision, message_id=sender.message_id, message=message)
+        )
         if await _removed(ctx, job):
-            break
-    if run_dir is not None:
-        return JobDeleted(job_id=job.id, message=f"deleted with its run folder {run_dir}")
-    return JobDeleted(job_id=job.id, message="deleted; its output and its log file are still there")
+            return JobDeleted(job_id=job.id, message=message)
+
+
+async def _deleted_before(ctx: Context, job_id: str, sender: Sender) -> JobDeleted:
+    """The answer once more where this very command has removed the job and its daemon died before it said so."""
+    deletion = await ctx.store.deletion(job_id)
+    if deletion is None or sender.message_id is None or deletion.message_id != sender.message_id:
+        raise not_found(job_id)
+    return JobDeleted(job_id=job_id, message=deletion.message)
 
 
 async def _reserved(ctx: Context, job: TrainingJob) -> TrainingJob | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from daemon.core.lifecycle import Cause
 from daemon.core.moves import created, queued, versioned, with_internal, with_reply
+from daemon.logs import get_log
 from daemon.loops.context import Context
 from daemon.loops.handling.common import RefusedError, Sender, accepted, unless_replied
 from daemon.loops.handling.paths import check_paths, local_path
@@ -16,6 +17,8 @@ from schemas.enums import ReplyErrorCode
 from schemas.jobs import TRAINING_JOB, TrainingJob
 from schemas.kinds import LLMTrainingJobCreateRequest, VLMTrainingJobCreateRequest
 from schemas.replies import Fault, JobAccepted
+
+log = get_log("creating")
 
 _NAMESPACE = uuid.UUID("5f3f1c7e-6f0e-4a53-9a3c-0c5b1f3f2d10")
 _VERSION = re.compile(r"^v(\d+)-")
@@ -54,6 +57,20 @@ async def create(ctx: Context, request: CreateRequest, sender: Sender) -> JobAcc
     raise RefusedError(
         ReplyErrorCode.CONFLICT, message, (Fault(loc=("output_dir",), message=message, input=request.output_dir),)
     )
+
+
+async def withdraw_if_deleted(ctx: Context, job_id: str) -> None:
+    """Take back a creation that came after the job's deletion: two daemons had the same message, and one was slow.
+
+    To be called where the message turns out to have been answered before. A job that was changed since it was about to
+    be deleted is none that came back: its deletion was not carried out.
+    """
+    deletion = await ctx.store.deletion(job_id)
+    job = None if deletion is None else await ctx.store.get_job(job_id)
+    if job is None or deletion is None or job.internal.revision > deletion.revision:
+        return
+    if await ctx.store.delete_job(job):
+        log.warning("creation_withdrawn", "its job was created and deleted before", job_id=job_id)
 
 
 async def _check_options(ctx: Context, request: CreateRequest) -> None:

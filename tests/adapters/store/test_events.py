@@ -3,6 +3,7 @@
 from daemon.ports import Store, Subject
 from schemas.enums import NodeState
 from schemas.events import Device
+from schemas.jobs import Deletion
 from schemas.nodes import NodeInternal, NodeRecord
 from tests.adapters.store.records import at, make_event, make_job, make_node, with_events
 
@@ -66,6 +67,14 @@ async def test_the_first_reply_to_a_message_is_the_one_that_is_kept(store: Store
     assert await store.remember_reply("m", b'{"ok": true}\xff') is True
     assert await store.remember_reply("m", b"second") is False
     assert await store.find_reply("m") == b'{"ok": true}\xff'
+
+
+async def test_the_newest_word_on_a_deletion_is_kept(store: Store) -> None:
+    assert await store.deletion("a") is None
+    first = Deletion(revision=3, message_id=None, message="deleted")
+    for kept in (first, Deletion(revision=4, message_id="m", message="deleted with its run folder")):
+        await store.note_deletion("a", kept)
+        assert await store.deletion("a") == kept
 
 
 async def test_a_heartbeat_leaves_the_nodes_state_alone(store: Store) -> None:

@@ -14,7 +14,7 @@ from daemon.adapters.mongo import MongoStore
 from daemon.adapters.mongo_outage import address, client_options, is_away
 from daemon.ports import JobQuery, Subject, UnavailableError
 from schemas.enums import ExportStatus, TrainingStatus, TrainingType
-from schemas.jobs import TrainingJob
+from schemas.jobs import Deletion, TrainingJob
 from tests.adapters.store.records import at, changed, make_job, make_node, make_point, make_vlm_job, with_events
 
 Documents = MongoClient[dict[str, object]]
@@ -78,10 +78,14 @@ async def test_no_query_scans_a_collection(mongo: MongoStore, database: str, doc
 
 
 @pytest.mark.services
-async def test_replies_are_dropped_after_two_days(mongo: MongoStore, database: str, documents: Documents) -> None:
+async def test_replies_and_deletions_are_dropped_after_two_days(
+    mongo: MongoStore, database: str, documents: Documents
+) -> None:
     await mongo.remember_reply("m", b"x")
-    index = documents[database]["commands"].index_information()["expiry"]
-    assert timedelta(seconds=cast("int", index["expireAfterSeconds"])) == timedelta(hours=48)
+    await mongo.note_deletion("a", Deletion(revision=1, message_id="m", message="deleted"))
+    for name in ("commands", "deletions"):
+        index = documents[database][name].index_information()["expiry"]
+        assert timedelta(seconds=cast("int", index["expireAfterSeconds"])) == timedelta(hours=48)
 
 
 @pytest.mark.services

@@ -12,7 +12,7 @@ the daemon down. A second signal skips to the end of the process; nothing is los
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -47,6 +47,7 @@ SUPERVISION_BUDGET_S: Final = 5.0
 OUTBOX_BUDGET_S: Final = 10.0
 NODE_BUDGET_S: Final = 5.0
 CLOSE_BUDGET_S: Final = 5.0
+CANCEL_AGAIN_S: Final = 1.0
 STOP_MARGIN_S: Final = 15.0
 """Beyond a training's own grace time, when the daemon stops its trainings as well."""
 
@@ -193,8 +194,19 @@ async def _running(finish: _Finish | None = None, **loops: Coroutine[None, None,
                 async with _budget(finish.stage, finish.budget_s):
                     await finish.act()
                     await asyncio.wait(tasks)
-            for task in tasks:
-                task.cancel()
+            await _end(tasks)
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel loops until they have ended.
+
+    Once is not enough: Python 3.11's `wait_for`, which the broker's client is full of, swallows a cancellation that
+    comes in the moment in which what it waits for is there, and the loop would go on for ever.
+    """
+    while left := [task for task in tasks if not task.done()]:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
 
 
 @contextlib.asynccontextmanager

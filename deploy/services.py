@@ -13,6 +13,7 @@ RabbitMQ's configuration.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -238,7 +239,8 @@ def rabbitmq_end(folder: Path, number: int) -> None:
         return
     if number == signal.SIGKILL:
         for pid in descendants(record):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # they end each other, too
+                os.kill(pid, signal.SIGKILL)
     end(record, number)
     if record.get("epmd_pid"):
         end({"pid": record["epmd_pid"], "start": record["epmd_start"]}, signal.SIGKILL)

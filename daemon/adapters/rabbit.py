@@ -30,7 +30,7 @@ log = get_log("rabbit")
 PREFETCH = 64
 """More brings no more throughput (measured), and each may be as large as the broker lets messages be."""
 FIRST_WAIT_S = 0.2
-LONGEST_WAIT_S = 15.0
+LONGEST_WAIT_S = 5.0
 CONSUMER_CHECK_S = 30.0
 CONFIRM_LIMIT_S = 10.0
 LIVE_LIMIT_S = 1.0

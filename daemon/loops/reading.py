@@ -5,6 +5,7 @@ It reads as fast as the file grows, in bounded chunks, so memory stays flat what
 batch. What does not fit into a batch is left out and counted: the file has it.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from schemas.events import LOG_TYPE, CloudEvent, LogData
 from schemas.jobs import TrainingJob
 
 CHUNK_BYTES = 64 * 1024
+TURN_BYTES = 8 * 1024
+"""Taken at once; then the others have their turn, because so much may be thousands of empty lines."""
 BATCH_INTERVAL_S = 0.1
 BATCH_LINES = 200
 BATCH_BYTES = 64 * 1024
@@ -52,10 +55,11 @@ class LogReader:
             while True:
                 last_round = self._ended
                 data = await self._ctx.files.read(self._path, self._position, CHUNK_BYTES)
-                if data:
-                    self._position += len(data)
-                    await self._take(self._splitter.feed(data))
-                elif last_round:
+                for begin in range(0, len(data), TURN_BYTES):
+                    await self._take(self._splitter.feed(data[begin : begin + TURN_BYTES]))
+                    await asyncio.sleep(0)
+                self._position += len(data)
+                if not data and last_round:
                     break
                 if len(data) < CHUNK_BYTES and not last_round:
                     await self._pause(self._watch)

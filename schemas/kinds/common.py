@@ -25,6 +25,8 @@ from schemas.base import Request, Text, Word
 MAX_DATASETS = 256
 MAX_LABELS = 32
 MAX_EXTRA_ARGS = 100
+MAX_EXTRA_VALUES = 1000
+"""Of one option. Each takes an index and a string more in the document, and a command line has its bound as well."""
 
 _OPTION_NAME = re.compile(r"^[a-z][A-Za-z0-9_]{0,63}$")
 LABEL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")
@@ -76,7 +78,8 @@ def _one_fault(value: object, handler: ValidatorFunctionWrapHandler) -> object:
         return handler(value)
     except ValidationError:
         raise ValueError(
-            "must be text without NUL, true, false, a finite number (whole ones of at most 64 bits), or a list of these"
+            "must be text without NUL, true, false, a finite number (whole ones of at most 64 bits), "
+            f"or a list of at most {MAX_EXTRA_VALUES} of these"
         ) from None
 
 
@@ -100,7 +103,7 @@ StepsOrRatio = Annotated[float, Field(gt=0, le=2**31 - 1), AfterValidator(_steps
 StoredInt = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 """What BSON can hold."""
 Scalar = bool | StoredInt | Annotated[float, BeforeValidator(_no_whole_number)] | Text
-ExtraValue = Annotated[Scalar | list[Scalar], WrapValidator(_one_fault)]
+ExtraValue = Annotated[Scalar | Annotated[list[Scalar], Field(max_length=MAX_EXTRA_VALUES)], WrapValidator(_one_fault)]
 
 
 class TrainingFields(Request):

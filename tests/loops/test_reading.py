@@ -9,7 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from daemon.core.moves import about
-from daemon.loops.reading import BATCH_BYTES, BATCH_INTERVAL_S, BATCH_LINES, CHUNK_BYTES, LogReader
+from daemon.loops.reading import (
+    BATCH_BYTES,
+    BATCH_INTERVAL_S,
+    BATCH_LINES,
+    CHUNK_BYTES,
+    TURN_BYTES,
+    LogReader,
+)
 from daemon.swift.lines import Line
 from schemas.events import CloudEvent, LogData
 from tests.core.factory import make_job
@@ -197,7 +204,7 @@ async def test_a_handler_that_waits_holds_the_reading_up(world: World) -> None:
     reader = LogReader(daemon.ctx, make_job(), LOG, 0, slow)
     task = asyncio.ensure_future(reader.run())
     await world.clock.advance(60)
-    assert taken == CHUNK_BYTES // 8
+    assert taken == TURN_BYTES // 8
     gate.set()
     reader.run_ended()
     await world.clock.settle()

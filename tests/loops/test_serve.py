@@ -1,6 +1,7 @@
 """The whole daemon: it starts behind its outside, stops inside out, within budgets, and never lives on half dead."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -274,6 +275,25 @@ async def test_a_stop_on_exit_starts_nothing_in_their_place(world: World) -> Non
         running.task.result()
     assert (await world.job(second)).status is S.QUEUED
     assert len(world.hosts["node-a"].spawned) == 1
+
+
+@pytest.mark.parametrize("name", ["telemetry", "heartbeat"])
+async def test_a_loop_that_swallows_a_cancellation_does_not_hold_up_the_stop(
+    world: World, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """As Python 3.11's `wait_for` does when what it waits for comes in the same moment."""
+    monkeypatch.setattr(app, "CANCEL_AGAIN_S", 0.01)
+
+    async def deaf(_ctx: Context, *_more: object) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(app, name, deaf)
+    async with served(world) as running:
+        await running.stop()
+        await running.over()
+        running.task.result()
 
 
 # ---------------------------------------------------------------- half dead

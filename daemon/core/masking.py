@@ -6,7 +6,7 @@ secret costs a look for a few substrings, and no pattern here looks at a charact
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 MASK = "***"
 
@@ -63,17 +63,3 @@ def _named(found: re.Match[str]) -> str:
     if value.lower() in _HARMLESS or value.replace(".", "").isdigit():
         return found[0]
     return f"{found[1]}{MASK}"
-
-
-_SECRET_OPTION = re.compile(rf"--[\w-]*{_NAMES}", re.IGNORECASE)
-
-
-def mask_argv(argv: Sequence[str]) -> tuple[str, ...]:
-    """An argument vector with secrets masked, also those that follow an option with a telling name."""
-    shown: list[str] = []
-    secret = False
-    for argument in argv:
-        option = argument.startswith("--")
-        shown.append(MASK if secret and not option else mask(argument))
-        secret = option and _SECRET_OPTION.fullmatch(argument) is not None
-    return tuple(shown)

@@ -22,7 +22,6 @@ from schemas.enums import Phase
 Kind = Literal["train", "eval", "summary"]
 MAX_RECORD = 16 * 1024
 MAX_JSON_LINE = 1024 * 1024
-MAX_SUMMARY = 64 * 1024 * 1024
 """The last line repeats every record."""
 
 
@@ -57,16 +56,6 @@ class CheckpointSaving:
 
     path: str
     step: int
-
-
-@dataclass(frozen=True, slots=True)
-class RunSummary:
-    """The last line of `logging.jsonl`."""
-
-    last_checkpoint: str | None
-    best_checkpoint: str | None
-    best_metric: float | None
-    global_step: int
 
 
 Record = Metrics | PhaseSeen | TrainingBegan | CheckpointSaving
@@ -248,25 +237,8 @@ def parse_jsonl_record(line: bytes) -> Metrics | None:
     return _metrics(found)
 
 
-def parse_jsonl_summary(line: bytes) -> RunSummary | None:
-    """The last line of `logging.jsonl`, written when a run ended by itself."""
-    found = _json(line, MAX_SUMMARY)
-    if found is None or "last_model_checkpoint" not in found:
-        return None
-    step = found.get("global_step")
-    if not isinstance(step, int) or isinstance(step, bool):
-        return None
-    last, best = found["last_model_checkpoint"], found.get("best_model_checkpoint")
-    return RunSummary(
-        last_checkpoint=last if isinstance(last, str) else None,
-        best_checkpoint=best if isinstance(best, str) else None,
-        best_metric=_number(found.get("best_metric")),
-        global_step=step,
-    )
-
-
-def _json(line: bytes, at_most: int = MAX_JSON_LINE) -> dict[str, object] | None:
-    if not line or line.isspace() or len(line) > at_most:
+def _json(line: bytes) -> dict[str, object] | None:
+    if not line or line.isspace() or len(line) > MAX_JSON_LINE:
         return None
     try:
         found: object = json.loads(line)

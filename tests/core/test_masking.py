@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.core.masking import MASK, mask, mask_argv
+from daemon.core.masking import MASK, mask
 
 SHAPE = "a1B2c3D4e5F6g7H8i9J0k1L2"
 TOKENS = [
@@ -67,22 +67,6 @@ def test_what_a_name_says_is_secret_is_masked(line: str, shown: str) -> None:
 )
 def test_ordinary_lines_stay_as_they_are(line: str) -> None:
     assert mask(line) == line
-
-
-def test_an_argument_vector_is_masked_with_what_follows_a_telling_option() -> None:
-    argv = ("swift", "sft", "--hub_token", "geheim", "--model", "m", "--api_key=geheim", "--hub_token", "--model", "n")
-    assert mask_argv(argv) == (
-        "swift",
-        "sft",
-        "--hub_token",
-        MASK,
-        "--model",
-        "m",
-        "--api_key=***",
-        "--hub_token",
-        "--model",
-        "n",
-    )
 
 
 @given(st.text())

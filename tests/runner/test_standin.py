@@ -18,7 +18,6 @@ from daemon.swift.records import (
     Record,
     TrainingBegan,
     parse_jsonl_record,
-    parse_jsonl_summary,
 )
 from schemas.enums import ErrorCode
 from tests.runner.harness import STANDIN
@@ -74,12 +73,11 @@ async def test_a_whole_training_is_understood(tmp_path: Path) -> None:
         assert {name: f"{value:.4g}" for name, value in all_digits.values.items()} == {
             name: f"{value:.4g}" for name, value in point.values.items()
         }
-    summary = parse_jsonl_summary(last)
-    assert summary is not None
+    summary = json.loads(last)
     whole = complete(await LocalFiles().checkpoints(run.out))
     assert [folder.path.name for folder in whole] == ["checkpoint-10", "checkpoint-12"]
-    assert summary.last_checkpoint == str(whole[-1].path)
-    assert summary.best_checkpoint == best_of(whole) == str(whole[0].path)
+    assert summary["last_model_checkpoint"] == str(whole[-1].path)
+    assert summary["best_model_checkpoint"] == best_of(whole) == str(whole[0].path)
 
 
 async def test_a_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:

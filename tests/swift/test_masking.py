@@ -2,7 +2,7 @@
 
 import pytest
 
-from daemon.core.masking import mask, mask_argv
+from daemon.core.masking import mask
 from tests.swift.recordings import names, recording
 
 
@@ -49,23 +49,6 @@ from tests.swift.recordings import names, recording
 def test_masks(text: str, shown: str) -> None:
     assert mask(text) == shown
     assert mask(shown) == shown
-
-
-def test_an_argument_vector() -> None:
-    argv = (
-        "swift",
-        "sft",
-        "--hub_token",
-        "abc",
-        "--model",
-        "hf_AbCdEfGhIjKlMnOp",
-        "--api-key=x",
-        "--token",
-        "--use_hf",
-    )
-    assert mask_argv(argv) == (
-        "swift", "sft", "--hub_token", "***", "--model", "***", "--api-key=***", "--token", "--use_hf",
-    )  # fmt: skip
 
 
 def test_of_real_logs_only_tokens_are_masked() -> None:

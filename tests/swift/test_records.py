@@ -18,7 +18,6 @@ from daemon.swift.records import (
     TrainingBegan,
     duration_s,
     parse_jsonl_record,
-    parse_jsonl_summary,
     parse_printed,
 )
 from schemas.enums import Phase
@@ -236,19 +235,12 @@ def test_jsonl_records() -> None:
         assert parse_jsonl_record(torn) is None
 
 
-def test_the_summary_at_the_end_of_logging_jsonl() -> None:
+def test_the_summary_at_the_end_of_logging_jsonl_is_no_metrics() -> None:
     text: dict[str, Any] = {
         "last_model_checkpoint": "/o/checkpoint-20", "best_model_checkpoint": None, "best_metric": None,
         "global_step": 29, "log_history": [{"loss": 1.0}],
     }  # fmt: skip
-    line = json.dumps(text).encode()
-    summary = parse_jsonl_summary(line)
-    assert summary is not None
-    assert (summary.last_checkpoint, summary.best_checkpoint, summary.best_metric) == ("/o/checkpoint-20", None, None)
-    assert summary.global_step == 29
-    assert parse_jsonl_record(line) is None
-    assert parse_jsonl_summary(json.dumps({**text, "global_step": "x"}).encode()) is None
-    assert parse_jsonl_summary(b'{"loss": 1}') is None
+    assert parse_jsonl_record(json.dumps(text).encode()) is None
 
 
 @given(st.text() | st.binary().map(lambda data: data.decode(errors="replace")))

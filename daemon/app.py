@@ -31,6 +31,7 @@ from daemon.loops.context import Context, change_job, persistently
 from daemon.loops.fleet import read_devices
 from daemon.loops.heartbeat import beat, come_online, go_offline, heartbeat
 from daemon.loops.intake import intake
+from daemon.loops.neighbours import neighbours
 from daemon.loops.outbox import flush, outbox
 from daemon.loops.scheduling import scheduling
 from daemon.loops.supervision import Supervision
@@ -104,7 +105,7 @@ async def serve(ctx: Context, stopping: asyncio.Event, ready: asyncio.Event) -> 
     await come_online(ctx, started_at)
     async with (
         _aside("asking ms-swift", _ask_swift(ctx, started_at)),
-        _running(heartbeat=heartbeat(ctx, started_at), telemetry=telemetry(ctx)),
+        _running(heartbeat=heartbeat(ctx, started_at), neighbours=neighbours(ctx), telemetry=telemetry(ctx)),
         _finally("node offline", NODE_BUDGET_S, lambda: _leave(ctx)),
         _running(outbox=outbox(ctx)),
         _finally("outbox flush", OUTBOX_BUDGET_S, lambda: flush(ctx)),

@@ -237,14 +237,18 @@ class Store(Protocol):
         """How a job was deleted, where it was."""
         ...
 
-    async def put_node(self, node: NodeRecord) -> None:
-        """Write the heartbeat part of a node (devices, versions, last heartbeat); makes it if it is new."""
+    async def put_node(self, node: NodeRecord) -> bool:
+        """Write the heartbeat part of a node (devices, versions, last heartbeat); makes it if it is new.
+
+        False, and nothing is written: the node's lease has another epoch, so it was declared lost.
+        """
         ...
 
     async def get_node(self, node_id: str) -> NodeRecord | None: ...
 
     async def update_node(self, before: NodeRecord, after: NodeRecord) -> bool:
-        """As `update_job`, for state, reason and the node's outbox."""
+        """As `update_job`, for state, reason and the node's outbox; False as well where it has sent a heartbeat since
+        `before` was read."""
         ...
 
     async def nodes(self) -> list[NodeRecord]:
@@ -308,6 +312,8 @@ class RunEnd:
     """The host was started anew since the run began."""
     disk_full: bool = False
     """The disk of its log and its record was full when it ended."""
+    fenced: bool = False
+    """It was ended because the host's lease had run out."""
 
 
 class Run(Protocol):
@@ -349,6 +355,15 @@ class Runs(Protocol):
 
     async def forget(self, run_id: str) -> None:
         """Remove the record of an ended run."""
+        ...
+
+    async def lease(self, seconds: float | None) -> None:
+        """From now on every run of this host is ended by its own runner so long from now, unless the lease is renewed
+        before; None: never. Holds without the daemon."""
+        ...
+
+    async def known(self) -> tuple[str, ...]:
+        """The ids of all runs that there is a record of, living or ended."""
         ...
 
     async def free_port(self) -> int:

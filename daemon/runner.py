@@ -11,6 +11,9 @@ LOCK is the number of a descriptor that holds the record's lock. The runner keep
 without `runner.json` tells whether a runner is just starting. Standard output is closed when the training runs; what it
 carries until then is why it could not be started.
 
+A host may hold a lease for all its runs (`lease.json` beside their records): where it runs out, because the daemon
+can no longer renew it, every runner ends its training, so that another host may start the job in peace.
+
 The standard library alone, and little of it: it must start in milliseconds.
 """
 
@@ -35,6 +38,7 @@ TICK_S = 0.1
 IDLE_S = 5.0
 """Between looks for an order whose signal was lost: a daemon may die between writing `stop.json` and signalling."""
 RETRY_S = 1.0
+LEASE = "lease.json"
 EXEC_FAILED = 127
 NEVER = float("inf")
 DEAD = ("Z", "X")
@@ -102,6 +106,21 @@ def boot_id() -> str:
     """Names this boot of the host: pids and start times mean nothing across boots."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:
         return source.read().strip()
+
+
+def write_lease(folder: str, seconds: float) -> None:
+    """Let the runs whose records lie in this folder go on for so long, by the clock that counts a host's sleep too."""
+    part = os.path.join(folder, f"{LEASE}.{os.getpid()}")
+    with open(part, "w", encoding="utf-8") as out:
+        json.dump({"boot_id": boot_id(), "until": time.clock_gettime(time.CLOCK_BOOTTIME) + seconds}, out)
+    os.replace(part, os.path.join(folder, LEASE))
+
+
+def lease_left_s(record: str) -> float:
+    """How long the run of this record may still go on; without end where its host has no lease."""
+    lease = read_record(os.path.dirname(record), LEASE)
+    until = lease.get("until") if lease is not None and lease.get("boot_id") == boot_id() else None
+    return until - time.clock_gettime(time.CLOCK_BOOTTIME) if isinstance(until, int | float) else NEVER
 
 
 # ---------------------------------------------------------------- the process tree
@@ -295,6 +314,8 @@ class Runner:
         """From then on every process gets SIGTERM, once."""
         self.kill_at = NEVER
         """From then on every process gets SIGKILL, until it is gone."""
+        self.fenced = False
+        """Ended because the host's lease had run out."""
         self._signalled = False
         self._termed: set[tuple[int, str]] = set()
 
@@ -303,13 +324,17 @@ class Runner:
         while self._reap():
             self._take_order()
             now = time.monotonic()
+            left_s = lease_left_s(self.record)
+            if left_s <= 0:
+                self.fenced = True
+                self._press(now, now)
             if now >= self.kill_at + UNKILLABLE_S:
                 return below(os.getpid())
             if now >= self.kill_at:
                 self._kill()
             elif now >= self.term_at:
                 self._term()
-            self._sleep()
+            self._sleep(left_s)
         return []
 
     def _reap(self) -> bool:
@@ -361,9 +386,9 @@ class Runner:
         for pid, _, _, _ in below(os.getpid()):
             send(pid, signal.SIGKILL)
 
-    def _sleep(self) -> None:
+    def _sleep(self, lease_left_s: float) -> None:
         """Until something happens: a child ended, an order came, a time is there; while processes resist, shortly."""
-        next_s = min(self.term_at, self.kill_at) - time.monotonic()
+        next_s = min(min(self.term_at, self.kill_at) - time.monotonic(), lease_left_s)
         came = signal.sigtimedwait(HEARD, min(IDLE_S, next_s) if next_s > TICK_S else TICK_S)
         if came is not None and came.si_signo != signal.SIGCHLD:
             self._signalled = True
@@ -411,6 +436,7 @@ def main(record: str, lock: int, log: str, cwd: str, argv: list[str]) -> None:
         "left": [[pid, start_of(pid)] for pid, _, _, _ in left],
         "note": ", ".join(f"{pid} ({name}, {state})" for pid, _, name, state in left[:8]),
         "stopped": runner.order is not None,
+        "fenced": runner.fenced,
     }
     write_last_record(record, "exit.json", end)
 

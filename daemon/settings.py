@@ -5,9 +5,9 @@
 
 import socket
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from daemon.core.watchdog import Limits
@@ -52,6 +52,10 @@ class Settings(BaseSettings):
     """Seconds between SIGTERM and SIGKILL when a job is stopped."""
     lease_seconds: Annotated[float, Field(ge=3, le=3600)] = 30.0
     """A node that has not renewed for so long counts as offline."""
+    node_lost_seconds: Annotated[float, Field(ge=0, le=86_400)] = 0.0
+    """A node that is silent for so long is lost: its jobs are requeued on other nodes, and it ends them itself when
+    three quarters of that have passed; at least `lease_seconds`. 0: jobs stay with their node, however long it or the
+    store is away."""
     poll_seconds: Annotated[float, Field(ge=0.05, le=60)] = 2.0
     """Slow poll behind every wake-up."""
     gpu_interval_seconds: Annotated[float, Field(ge=0.5, le=3600)] = 10.0
@@ -74,6 +78,15 @@ class Settings(BaseSettings):
     """Form of the daemon's own log on standard error."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least level of the daemon's own log."""
+
+    @model_validator(mode="after")
+    def _lost_is_later_than_offline(self) -> Self:
+        if 0 < self.node_lost_seconds < self.lease_seconds:
+            raise ValueError(
+                f"{PREFIX}NODE_LOST_SECONDS ({self.node_lost_seconds:g}) must be 0 or at least {PREFIX}LEASE_SECONDS "
+                f"({self.lease_seconds:g})"
+            )
+        return self
 
     @property
     def state_path(self) -> Path:

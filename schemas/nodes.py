@@ -10,6 +10,12 @@ class NodeInternal(Wire):
 
     revision: int = 0
     sequence: int = 0
+    epoch: int = 0
+    """Of the node's lease: goes up when another node declares it lost, and it can't renew the old one any more."""
+    lost: bool = False
+    """It was declared lost and has not come back: its jobs are to be requeued."""
+    drained: bool = False
+    """It was drained when it was declared lost."""
     outbox: tuple[OutboxEvent, ...] = ()
 
 

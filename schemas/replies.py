@@ -278,6 +278,10 @@ class Node(Wire):
     """When its daemon last wrote (UTC)."""
     started_at: datetime
     """When its daemon started (UTC)."""
+    lost_after_seconds: float | None = None
+    """Silent for so long, it is lost and its jobs go to other nodes; absent: they stay with it."""
+    clock_skew_seconds: float | None = None
+    """How far its clock is behind that of the node that answers, as far as is known."""
     versions: dict[str, str] = {}
     """By program: `swift-trainer`, `ms-swift`."""
     devices: tuple[Device, ...] = ()

@@ -27,7 +27,7 @@ Document = dict[str, object]
 MAX_REPLIES = 20
 """Replies that a job's document remembers; older ones are dropped."""
 
-HEARTBEAT_FIELDS = ("devices", "versions", "last_heartbeat", "started_at")
+HEARTBEAT_FIELDS = ("devices", "versions", "last_heartbeat", "started_at", "lost_after_seconds")
 
 _GUARDED = frozenset({"id", "status", "attempt", "internal", "export_status"})
 _GUARDED_INTERNAL = frozenset({"revision", "sequence", "outbox", "replies", "output_lock"})

@@ -65,6 +65,12 @@ class Process:
         if rebooted and self.ended is not None:
             self.ended = replace(self.ended, rebooted=True, note="")
 
+    def fence(self) -> None:
+        """Its host's lease has run out."""
+        self.end(-9)
+        if self.ended is not None:
+            self.ended = replace(self.ended, fenced=True)
+
     def kill_rest(self) -> None:
         """The processes that could not be ended are gone now."""
         if self.ended is not None:
@@ -132,6 +138,8 @@ class MemoryRuns(Hooked):
         """Every spec that was really started, in order."""
         self._processes: dict[str, Process] = {}
         self._port = FIRST_PORT
+        self.leased_until_s: float | None = None
+        """By the clock that never goes back; None: without end."""
 
     async def spawn(self, spec: RunSpec) -> MemoryRun:
         """Start a run; one of this id is taken up instead. A `SpawnError` of `before_call` is a start that failed."""
@@ -157,6 +165,16 @@ class MemoryRuns(Hooked):
         async with self.calling("forget"):
             self._processes.pop(run_id, None)
 
+    async def lease(self, seconds: float | None) -> None:
+        """Note the lease; the test's side ends what outlives it (`fence`)."""
+        async with self.calling("lease"):
+            self.leased_until_s = None if seconds is None else self.files.clock.monotonic() + seconds
+
+    async def known(self) -> tuple[str, ...]:
+        """The ids of the runs that have a record."""
+        async with self.calling("known"):
+            return tuple(self._processes)
+
     async def free_port(self) -> int:
         """The next port."""
         async with self.calling("free_port"):
@@ -174,6 +192,12 @@ class MemoryRuns(Hooked):
     def alive(self) -> tuple[Process, ...]:
         """Those that have not ended."""
         return tuple(process for process in self._processes.values() if process.alive)
+
+    def fence(self) -> None:
+        """What a host's runners do: end everything where the lease has run out."""
+        if self.leased_until_s is not None and self.files.clock.monotonic() >= self.leased_until_s:
+            for process in self.alive:
+                process.fence()
 
     def process(self, run_id: str) -> Process:
         """The run of this id. Raises `KeyError`."""

@@ -252,11 +252,14 @@ class MemoryStore:
 
     # ------------------------------------------------------------ nodes
 
-    async def put_node(self, node: NodeRecord) -> None:
+    async def put_node(self, node: NodeRecord) -> bool:
         async with self._call("put_node"):
             now = self._nodes.get(node.node_id, node)
+            if now.internal.epoch != node.internal.epoch:
+                return False
             heartbeat = {name: getattr(node, name) for name in HEARTBEAT_FIELDS}
             self._put_node(now.model_copy(update=heartbeat))
+            return True
 
     async def get_node(self, node_id: str) -> NodeRecord | None:
         async with self._call("get_node"):
@@ -266,6 +269,8 @@ class MemoryStore:
         async with self._call("update_node"):
             now = self._nodes.get(before.node_id)
             if now is None or now.internal.revision != before.internal.revision:
+                return False
+            if now.last_heartbeat != before.last_heartbeat:
                 return False
             internal = {
                 **_differing(before.internal, after.internal),

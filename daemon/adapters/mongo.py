@@ -343,16 +343,19 @@ class MongoStore:
 
     # ------------------------------------------------------------ nodes
 
-    async def put_node(self, node: NodeRecord) -> None:
+    async def put_node(self, node: NodeRecord) -> bool:
         document = node_document(node)
-        heartbeat = {name: document.pop(name) for name in HEARTBEAT_FIELDS}
-        document.pop("_id")
-        update = {"$set": heartbeat, "$setOnInsert": document}
+        epochs = [node.internal.epoch, *([] if node.internal.epoch else [None])]  # None: written before there were any
+        mine = {"_id": node.node_id, "internal.epoch": {"$in": epochs}}
+        heartbeat = {"$set": {name: document[name] for name in HEARTBEAT_FIELDS}}
         with self._reaching() as db:
+            if (await db.quick.nodes.update_one(mine, heartbeat)).matched_count:
+                return True
             try:
-                await db.quick.nodes.update_one({"_id": node.node_id}, update, upsert=True)
-            except DuplicateKeyError:  # two made it at once; now it is there
-                await db.quick.nodes.update_one({"_id": node.node_id}, update, upsert=True)
+                await db.quick.nodes.insert_one(document)
+            except DuplicateKeyError:  # of another epoch; or made just now, by an earlier call whose answer was lost
+                return (await db.quick.nodes.update_one(mine, heartbeat)).matched_count == 1
+        return True
 
     async def get_node(self, node_id: str) -> NodeRecord | None:
         with self._reaching() as db:
@@ -362,7 +365,11 @@ class MongoStore:
     async def update_node(self, before: NodeRecord, after: NodeRecord) -> bool:
         with self._reaching() as db:
             result = await db.nodes.update_one(
-                {"_id": before.node_id, "internal.revision": before.internal.revision},
+                {
+                    "_id": before.node_id,
+                    "internal.revision": before.internal.revision,
+                    "last_heartbeat": before.last_heartbeat,
+                },
                 changes(node_document(before), node_document(after)),
             )
         return result.matched_count == 1

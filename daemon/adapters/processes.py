@@ -71,6 +71,14 @@ class LocalRuns:
         """Remove a record."""
         await asyncio.to_thread(shutil.rmtree, self._record(run_id), ignore_errors=True)
 
+    async def lease(self, seconds: float | None) -> None:
+        """Write or take away the host's lease, which the runners look at."""
+        await asyncio.to_thread(_lease, self._folder, seconds)
+
+    async def known(self) -> tuple[str, ...]:
+        """The ids of all records."""
+        return await asyncio.to_thread(_known, self._folder)
+
     async def free_port(self) -> int:
         """A TCP port that nobody listens on and that was not handed out lately."""
         while True:
@@ -85,6 +93,21 @@ class LocalRuns:
         if not _RUN_ID.match(run_id):
             raise SpawnError(f"{run_id!r} can't name a run")
         return self._folder / run_id
+
+
+def _lease(folder: Path, seconds: float | None) -> None:
+    path = folder / runner.LEASE
+    if seconds is None:
+        path.unlink(missing_ok=True)
+        return
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    runner.write_lease(str(folder), seconds)
+
+
+def _known(folder: Path) -> tuple[str, ...]:
+    if not folder.is_dir():
+        return ()
+    return tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and _RUN_ID.match(path.name)))
 
 
 # ---------------------------------------------------------------- starting, in a thread
@@ -307,6 +330,7 @@ class LocalRun:
                 processes_left=int(end.get("processes_left") or 0),
                 note=str(end.get("note") or ""),
                 disk_full=bool(end.get("disk_full")),
+                fenced=bool(end.get("fenced")),
             )
         now = datetime.now(UTC)
         if self._other_boot():

@@ -10,7 +10,7 @@ from typing import TypedDict
 
 from daemon.core.lifecycle import ENDED, Cause, next_status
 from daemon.core.progress import Progress, progress_fields
-from schemas.enums import ErrorCode, ExportStatus, TrainingType
+from schemas.enums import ErrorCode, ExportStatus, TrainingStatus, TrainingType
 from schemas.events import (
     CHECKPOINT_TYPE,
     EXPORT_TYPE,
@@ -226,6 +226,19 @@ def export_moved(
         checkpoint=order.checkpoint if order else None,
     )
     return _tell(moved, f"export.{status}", EXPORT_TYPE, data, at, by)
+
+
+def lost(job: TrainingJob, reason: str, resume_from: str | None, *, at: datetime, by: str) -> TrainingJob:
+    """Take a job off a node whose lease has run out: back to the queue, or cancelled where it was being stopped."""
+    gone = job.model_copy(update={"process_id": None})
+    if job.status is TrainingStatus.STOPPING:
+        return move(gone, Cause.GONE, at=at, by=by, reason=f"{reason}; it was being stopped", processes_left=0)
+    return queued(gone, Cause.LOSE, at=at, by=by, reason=reason, resume_from=resume_from)
+
+
+def export_lost(job: TrainingJob, *, at: datetime, by: str) -> TrainingJob:
+    """Take an export off a node whose lease has run out: back to the queue."""
+    return export_moved(job, ExportStatus.QUEUED, at=at, by=by, changes={}, export_node_id=None, export_devices=())
 
 
 def export_ordered(job: TrainingJob, order: ExportOrder, *, at: datetime, by: str) -> TrainingJob:

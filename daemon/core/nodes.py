@@ -8,6 +8,22 @@ from schemas.events import NODE_TYPE, CloudEvent, NodeData, OutboxEvent
 from schemas.nodes import NodeRecord
 
 
+def node_lost(node: NodeRecord, reason: str, *, at: datetime, by: str) -> NodeRecord:
+    """The node without its lease. One that was drained is so still when it comes back."""
+    told = node_moved(node, NodeState.OFFLINE, reason, at=at, by=by)
+    return _with_internal(told, epoch=node.internal.epoch + 1, lost=True, drained=node.state is NodeState.DRAINED)
+
+
+def node_back(node: NodeRecord, reason: str, *, at: datetime, by: str) -> NodeRecord:
+    """A lost node that runs nothing of the time before: it may lease again."""
+    state = NodeState.DRAINED if node.internal.drained else NodeState.ONLINE
+    return _with_internal(node_moved(node, state, reason, at=at, by=by), lost=False, drained=False)
+
+
+def _with_internal(node: NodeRecord, **changes: object) -> NodeRecord:
+    return node.model_copy(update={"internal": node.internal.model_copy(update=changes)})
+
+
 def node_moved(node: NodeRecord, state: NodeState, reason: str, *, at: datetime, by: str) -> NodeRecord:
     """The node in its new state, and the event that tells of it."""
     sequence = node.internal.sequence + 1
@@ -21,5 +37,5 @@ def node_moved(node: NodeRecord, state: NodeState, reason: str, *, at: datetime,
         data=NodeData(node_id=node.node_id, state=state, reason=reason).model_dump(mode="json"),
     )
     entry = OutboxEvent(sequence=sequence, routing_key=f"node.{node.node_id}.{state}", event=event)
-    internal = node.internal.model_copy(update={"sequence": sequence, "outbox": (*node.internal.outbox, entry)})
-    return node.model_copy(update={"state": state, "reason": reason, "internal": internal})
+    told = node.model_copy(update={"state": state, "reason": reason})
+    return _with_internal(told, sequence=sequence, outbox=(*node.internal.outbox, entry))

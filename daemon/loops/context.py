@@ -4,7 +4,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from daemon.core.lease import Lease
 from daemon.core.moves import with_internal
+from daemon.core.sightings import Sightings
 from daemon.logs import get_log
 from daemon.loops.board import Board
 from daemon.loops.hints import Hint, Hints
@@ -66,6 +68,10 @@ class Context:
     signals: Signals = field(default_factory=Signals)
     postponed: dict[str, Postponed] = field(default_factory=dict[str, "Postponed"])
     """Queued jobs that this node can't start for now, whatever devices are free, by id."""
+    lease: Lease = field(default_factory=Lease)
+    """This node's hold on what it runs."""
+    sightings: Sightings = field(default_factory=Sightings)
+    """What was seen of the other nodes."""
 
     @property
     def node_id(self) -> str:

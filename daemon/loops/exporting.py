@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from daemon.core.moves import export_moved
+from daemon.core.moves import export_lost, export_moved
 from daemon.logs import get_log
 from daemon.loops.context import Context, change_job, persistently
-from daemon.loops.following import follow, spec_of, wait_gone
+from daemon.loops.following import LEASE_RAN_OUT, follow, spec_of, wait_gone
 from daemon.loops.reading import LogReader
 from daemon.ports import RunEnd, SpawnError
 from daemon.swift.argv import export_output
@@ -44,6 +44,10 @@ async def supervise_export(ctx: Context, job: TrainingJob) -> None:
 
     end = await follow(run, LogReader(ctx, job, path, 0, collect, live=False), ())
     end = await wait_gone(ctx, job, run, end, devices)
+    if end.fenced:
+        await _requeue(ctx, job)
+        await ctx.runs.forget(run_id)
+        return
     path_made, problem = await _result(ctx, job, end, evidence)
     await _conclude(ctx, job, path_made, problem)
     await ctx.runs.forget(run_id)
@@ -70,6 +74,19 @@ async def _result(ctx: Context, job: TrainingJob, end: RunEnd, evidence: Evidenc
     if not await ctx.files.exists(Path(output)):
         return None, f"ms-swift ended with code 0, but {output} is not there"
     return output, None
+
+
+async def _requeue(ctx: Context, job: TrainingJob) -> None:
+    """Queue an export again that was ended because the node's lease had run out."""
+
+    def step(now: TrainingJob) -> TrainingJob | None:
+        if now.export_status is not ExportStatus.RUNNING or now.internal.export_attempt != job.internal.export_attempt:
+            return None
+        return export_lost(now, at=ctx.clock.now(), by=ctx.node_id)
+
+    await persistently(ctx, "the end of the export", lambda: change_job(ctx, job.id, step), job_id=job.id)
+    ctx.signals.scheduling.give()
+    log.warning("export_requeued", LEASE_RAN_OUT, job_id=job.id)
 
 
 async def _conclude(ctx: Context, job: TrainingJob, path: str | None, problem: str | None) -> None:

@@ -5,7 +5,6 @@ Shared by the scheduling loop, telemetry and the commands that ask; decides noth
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
 
 from daemon.core.devices import mark_foreign
 from daemon.core.scheduler import Held, NodeView, Plan, Work, WorkKind, plan
@@ -57,8 +56,10 @@ def _postponed(ctx: Context) -> dict[str, str]:
 
 def state_of(ctx: Context, node: NodeRecord) -> NodeState:
     """A node's state, offline where its heartbeat is older than a lease."""
-    silent = ctx.clock.now() - node.last_heartbeat > timedelta(seconds=ctx.settings.lease_seconds)
-    return NodeState.OFFLINE if silent and node.node_id != ctx.node_id else node.state
+    if node.node_id == ctx.node_id:
+        return node.state
+    silent_s = ctx.sightings.silent_s(node, ctx.clock.now(), ctx.clock.monotonic())
+    return NodeState.OFFLINE if silent_s > ctx.settings.lease_seconds else node.state
 
 
 def _view(ctx: Context, node: NodeRecord) -> NodeView:

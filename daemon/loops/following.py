@@ -18,6 +18,7 @@ from schemas.jobs import TrainingJob
 log = get_log("supervising")
 
 KILL_AGAIN_S = 10.0
+LEASE_RAN_OUT = "its node was cut off from the store for too long, and ended it"
 
 
 class Deadline:

@@ -1,18 +1,28 @@
-"""The heartbeat: keeps this node's document fresh, and says when the node comes and goes."""
+"""The heartbeat: keeps this node's document fresh, and with it the node's lease of all that it runs.
+
+Where another node may take over the jobs of a silent one (`node_lost_seconds`), a heartbeat also renews the host's
+lease, which the runners look at: a node that is cut off has ended all its runs, by its own clock and without its
+daemon, when three quarters of the time have passed; the last quarter is the margin for killing and for clocks that run
+unevenly. A heartbeat that meets another epoch comes too late: the node was declared lost. Then it makes sure that
+nothing of its runs is left before it takes up the new epoch.
+"""
 
 from datetime import datetime
 
 from daemon import __version__
-from daemon.core.nodes import node_moved
+from daemon.core.nodes import node_back, node_moved
 from daemon.logs import get_log
 from daemon.loops.context import Context, persistently
+from daemon.loops.lease import end_all_runs
 from daemon.ports import Subject, UnavailableError
 from schemas.enums import NodeState
-from schemas.nodes import NodeRecord
+from schemas.nodes import NodeInternal, NodeRecord
 
 log = get_log("heartbeat")
 
 HEARTBEATS_PER_LEASE = 3
+FENCED_AFTER = 0.75
+"""Share of `node_lost_seconds` after which a silent node ends its runs itself."""
 
 
 async def heartbeat(ctx: Context, started_at: datetime) -> None:
@@ -30,21 +40,60 @@ async def beat(ctx: Context, started_at: datetime) -> None:
     versions = {"swift-trainer": __version__}
     if ctx.toolchain.known is not None:
         versions["ms-swift"] = ctx.toolchain.known.version
+    began_s = ctx.clock.monotonic()
     node = NodeRecord(
         node_id=ctx.node_id,
         state=NodeState.ONLINE,
         last_heartbeat=ctx.clock.now(),
         started_at=started_at,
+        lost_after_seconds=ctx.settings.node_lost_seconds or None,
         versions=versions,
         devices=ctx.board.current(),
+        internal=NodeInternal(epoch=ctx.lease.epoch),
     )
-    await ctx.store.put_node(node)
+    if await ctx.store.put_node(node):
+        await _renew(ctx, began_s)
+    else:
+        await _come_back(ctx)
+
+
+async def _renew(ctx: Context, began_s: float) -> None:
+    """The lease counts from before the heartbeat was sent: whoever sees it, sees it later."""
+    lost_s = ctx.settings.node_lost_seconds
+    ctx.lease.until_s = began_s + lost_s * FENCED_AFTER if lost_s else None
+    await ctx.runs.lease(None if ctx.lease.until_s is None else ctx.lease.until_s - ctx.clock.monotonic())
+
+
+async def _come_back(ctx: Context) -> None:
+    """This node was declared lost. The next heartbeat has the new epoch."""
+    ctx.lease.until_s = ctx.clock.monotonic()
+    log.error("node_lost", "declared lost by another node: ending what is left of its runs, then it begins anew")
+    await end_all_runs(ctx)
+    while True:
+        node = await ctx.store.get_node(ctx.node_id)
+        if node is None:
+            return
+        back = node_back(node, "back after it was lost", at=ctx.clock.now(), by=ctx.node_id)
+        if not node.internal.lost or await ctx.store.update_node(node, back):
+            ctx.lease.epoch = node.internal.epoch
+            ctx.signals.outbox.give((Subject.NODE, ctx.node_id))
+            return
 
 
 async def come_online(ctx: Context, started_at: datetime) -> None:
     """Make the node known; one that an operator drained stays drained over a restart."""
-    await persistently(ctx, "making the node known", lambda: beat(ctx, started_at))
+    await persistently(ctx, "making the node known", lambda: _first_beat(ctx, started_at))
     await persistently(ctx, "telling that the node is online", lambda: _move(ctx, NodeState.ONLINE, "daemon started"))
+
+
+async def _first_beat(ctx: Context, started_at: datetime) -> None:
+    """Take up the node's lease where the last daemon left it, or, where that was lost, a new one."""
+    node = await ctx.store.get_node(ctx.node_id)
+    if node is not None and not node.internal.lost:
+        ctx.lease.epoch = node.internal.epoch
+    await beat(ctx, started_at)
+    if ctx.lease.until_s is not None and ctx.lease.until_s <= ctx.clock.monotonic():
+        await beat(ctx, started_at)
 
 
 async def go_offline(ctx: Context) -> None:
@@ -55,7 +104,7 @@ async def go_offline(ctx: Context) -> None:
 async def _move(ctx: Context, state: NodeState, reason: str) -> None:
     while True:
         node = await ctx.store.get_node(ctx.node_id)
-        if node is None or node.state is NodeState.DRAINED:
+        if node is None or node.internal.lost or node.state is NodeState.DRAINED:
             return
         moved = node_moved(node, state, reason, at=ctx.clock.now(), by=ctx.node_id)
         if await ctx.store.update_node(node, moved):

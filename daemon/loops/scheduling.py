@@ -42,7 +42,7 @@ async def scheduling(ctx: Context, begin: Begin) -> None:
 async def schedule_once(ctx: Context, begin: Begin) -> Plan:
     """One round: plan, start what starts here, note why the rest waits."""
     decided = await plan_now(ctx)
-    for start in decided.starts:
+    for start in decided.starts if ctx.lease.holds(ctx.clock.monotonic()) else ():
         if start.node_id == ctx.node_id and await _apply(ctx, start):
             begin(start.work.job_id, start.work.kind)
     reasons = {

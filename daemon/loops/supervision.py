@@ -10,9 +10,10 @@ from daemon.core.lifecycle import HOLDS_DEVICES
 from daemon.core.scheduler import WorkKind
 from daemon.logs import get_log
 from daemon.loops.context import Context, persistently
-from daemon.loops.exporting import supervise_export
+from daemon.loops.exporting import export_run_id, supervise_export
 from daemon.loops.following import read_job
-from daemon.loops.training import supervise_training
+from daemon.loops.lease import end_run, lease_held
+from daemon.loops.training import run_id_of, supervise_training
 from schemas.enums import ExportStatus
 from schemas.jobs import TrainingJob
 
@@ -56,7 +57,24 @@ class Supervision:
             for kind in kinds_held(job, self._ctx.node_id):
                 log.info("recovering", "taking up a run of an earlier daemon", job_id=job.id, kind=kind)
                 self.begin(job.id, kind)
+        await self._end_strays({run_of(job, kind) for job in jobs for kind in kinds_held(job, self._ctx.node_id)})
         return len(jobs)
+
+    async def _end_strays(self, held: set[str]) -> None:
+        """End runs that are no longer this node's: their jobs went elsewhere, or on, while no daemon was here."""
+        for run_id in await self._ctx.runs.known():
+            if run_id not in held:
+                self._group.create_task(self._end_stray(run_id), name=f"stray {run_id}")
+
+    async def _end_stray(self, run_id: str) -> None:
+        if await read_job(self._ctx, job_of(run_id)) is None:
+            log.warning("stray_run", "the store has no job of this run; it is left alone", run_id=run_id)
+            return
+        run = await self._ctx.runs.adopt(run_id)
+        if run is not None:
+            log.warning("stray_run", "its job went on without it; ending what is left of it", run_id=run_id)
+            await end_run(self._ctx, run)
+        await self._ctx.runs.forget(run_id)
 
     def _ended(self, key: tuple[str, WorkKind]) -> None:
         self._tasks.pop(key, None)
@@ -65,6 +83,7 @@ class Supervision:
 
     async def _supervise(self, job_id: str, kind: WorkKind) -> None:
         while True:
+            await lease_held(self._ctx)
             job = await read_job(self._ctx, job_id)
             if job is None or kind not in kinds_held(job, self._ctx.node_id):
                 return
@@ -75,6 +94,16 @@ class Supervision:
             except Exception as error:  # one job's bug must not end the others
                 log.crash("supervisor_failed", "a bug; trying again", error, job_id=job_id, kind=kind)
                 await self._ctx.clock.sleep(AGAIN_S)
+
+
+def run_of(job: TrainingJob, kind: WorkKind) -> str:
+    """Name of the run record of a job's newest training or export."""
+    return run_id_of(job) if kind is WorkKind.TRAIN else export_run_id(job)
+
+
+def job_of(run_id: str) -> str:
+    """The job that a run record belongs to."""
+    return run_id.partition("-export-")[0] if "-export-" in run_id else run_id.rpartition("-")[0]
 
 
 def kinds_held(job: TrainingJob, node_id: str) -> tuple[WorkKind, ...]:

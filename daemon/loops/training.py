@@ -10,13 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from daemon.core.lifecycle import HOLDS_DEVICES, Cause
-from daemon.core.moves import export_ordered, move, queued
+from daemon.core.moves import export_ordered, lost, move, queued
 from daemon.core.outcome import Ending, Verdict, Why, judge
 from daemon.core.retry import RetryDecision, decide
 from daemon.logs import get_log
 from daemon.loops.context import Context, change_job, persistently
 from daemon.loops.fleet import memory_left_mib
-from daemon.loops.following import follow, read_job, spec_of, wait_gone
+from daemon.loops.following import LEASE_RAN_OUT, follow, read_job, spec_of, wait_gone
 from daemon.loops.reading import LogReader
 from daemon.loops.recorder import Recorder
 from daemon.loops.resuming import last_resumable
@@ -131,6 +131,9 @@ def _ended(
     duration_s = (end.ended_at - job.started_at).total_seconds() if job.started_at else None
     done = job.model_copy(update={"exit_code": end.exit_code, "training_time": duration_s, "process_id": None})
     done = done.model_copy(update={"estimated_time_remaining": None})
+    if end.fenced and job.status is not TrainingStatus.STOPPING:
+        goes_on = f"goes on from {resume_from}" if resume_from else "begins anew"
+        return lost(done, f"{LEASE_RAN_OUT}; {goes_on}", resume_from, at=now, by=by)
     if job.status is TrainingStatus.STOPPING:
         reached = f" at step {job.current_step}" if job.current_step else ""
         reason = f"stopped{reached}; no process of it is left"

@@ -22,7 +22,7 @@ from schemas.enums import Phase
 Kind = Literal["train", "eval", "summary"]
 MAX_RECORD = 16 * 1024
 MAX_JSON_LINE = 1024 * 1024
-"""The last line repeats every record."""
+"""The last line of `logging.jsonl` may have more, because it repeats every record; it is none itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from daemon.loops.context import Context
 from daemon.loops.fleet import read_devices
 from daemon.loops.heartbeat import come_online, heartbeat
 from daemon.loops.intake import intake
+from daemon.loops.neighbours import neighbours
 from daemon.loops.outbox import outbox
 from daemon.loops.scheduling import scheduling
 from daemon.loops.supervision import Supervision
@@ -146,6 +147,7 @@ class Daemon:
                 "outbox": outbox(ctx),
                 "heartbeat": heartbeat(ctx, started_at),
                 "telemetry": telemetry(ctx),
+                "neighbours": neighbours(ctx),
             }
             tasks = [group.create_task(known.pop(name), name=name) for name in lanes or LANES]
             for unused in known.values():
@@ -295,7 +297,8 @@ class World:
     async def training(self, job_id: str, attempt: int = 1, **more: int) -> "Training":
         """The test's hand on a training that was spawned."""
         job = await self.job(job_id)
-        return Training(self, self.process(job_id, attempt), Path(job.run_dir or ""), **more)
+        process = self.process(job_id, attempt, job.node_id or "node-a")
+        return Training(self, process, Path(job.run_dir or ""), **more)
 
 
 def make_settings(node_id: str, **fields: object) -> Settings:

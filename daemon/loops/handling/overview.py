@@ -53,6 +53,8 @@ async def node_list(ctx: Context, _request: Empty, _sender: Sender) -> NodeList:
             reason=node.reason,
             last_heartbeat=node.last_heartbeat,
             started_at=node.started_at,
+            lost_after_seconds=node.lost_after_seconds,
+            clock_skew_seconds=ctx.sightings.skew_s(node.node_id),
             versions=node.versions,
             devices=devices_of(ctx, node, held),
         )
@@ -76,6 +78,8 @@ async def _node_state(ctx: Context, node_id: str, state: NodeState, message: str
         node = await ctx.store.get_node(node_id)
         if node is None:
             raise RefusedError(ReplyErrorCode.NOT_FOUND, f"there is no node {node_id}; node.list shows them")
+        if node.internal.lost:
+            raise RefusedError(ReplyErrorCode.CONFLICT, f"node {node_id} is lost; try again when it is back")
         if node.state is state:
             return NodeAccepted(node_id=node_id, state=state, message=f"already {state}")
         if node.state is NodeState.OFFLINE:

@@ -109,6 +109,26 @@ async def test_a_stale_update_of_a_node_says_false(store: Store) -> None:
     assert now.reason == "first"
 
 
+async def test_a_heartbeat_with_a_lost_lease_writes_nothing(store: Store) -> None:
+    node = make_node()
+    assert await store.put_node(node)
+    lost = node.model_copy(update={"internal": NodeInternal(epoch=1)})
+    assert await store.update_node(node, lost)
+    assert not await store.put_node(make_node(last_heartbeat=at(9)))
+    assert not await store.put_node(make_node(last_heartbeat=at(9), internal=NodeInternal(epoch=2)))
+    now = await store.get_node("n")
+    assert now is not None
+    assert (now.last_heartbeat, now.internal.epoch) == (node.last_heartbeat, 1)
+    assert await store.put_node(make_node(last_heartbeat=at(9), internal=NodeInternal(epoch=1)))
+
+
+async def test_a_heartbeat_makes_an_older_update_of_its_node_fail(store: Store) -> None:
+    node = make_node()
+    await store.put_node(node)
+    await store.put_node(make_node(last_heartbeat=at(9)))
+    assert not await store.update_node(node, node.model_copy(update={"reason": "lost"}))
+
+
 async def test_nodes_come_by_id(store: Store) -> None:
     for node_id in ("b", "c", "a"):
         await store.put_node(make_node(node_id))

@@ -119,8 +119,17 @@ async def test_of_many_writers_of_one_revision_one_wins(mongo: MongoStore) -> No
     won = await asyncio.gather(*(mongo.update_job(job, changed(job, owner=f"o{n}")) for n in range(20)))
     assert sum(won) == 1
     puts = [mongo.put_node(make_node("new")) for _ in range(20)]
-    await asyncio.gather(*puts)
+    assert all(await asyncio.gather(*puts))
     assert len(await mongo.nodes()) == 1
+
+
+@pytest.mark.services
+async def test_a_node_from_before_there_were_epochs_renews(
+    mongo: MongoStore, database: str, documents: Documents
+) -> None:
+    await mongo.put_node(make_node())
+    documents[database]["nodes"].update_one({"_id": "n"}, {"$unset": {"internal.epoch": 1}})
+    assert await mongo.put_node(make_node())
 
 
 @pytest.mark.services

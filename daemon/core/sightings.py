@@ -1,0 +1,71 @@
+"""What a node has seen of the others' heartbeats: how long they are silent, and how far their clocks are off.
+
+Silence is the time for which a heartbeat stayed the same, by this node's own clock that never goes back. So hosts'
+clocks may differ; they are compared only for a node that was just met.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from schemas.nodes import NodeRecord
+
+SKEWS_KEPT = 20
+
+
+@dataclass(slots=True)
+class _Sighting:
+    heartbeat: datetime
+    since_s: float
+    """When this heartbeat was first seen, by the clock that never goes back."""
+    age_s: float
+    """How old it was then by the two hosts' clocks, where nothing better was known; else 0."""
+    skews_s: deque[float] = field(default_factory=lambda: deque[float](maxlen=SKEWS_KEPT))
+    """How far behind new heartbeats seemed: the skew of the clocks, and up to one look's pause."""
+
+
+@dataclass(slots=True)
+class Sightings:
+    """What was seen of the other nodes, by id."""
+
+    _seen: dict[str, _Sighting] = field(default_factory=dict[str, _Sighting])
+
+    def see(self, nodes: Iterable[NodeRecord], now: datetime, now_s: float) -> None:
+        """Note the nodes' newest heartbeats."""
+        for node in nodes:
+            known = self._seen.get(node.node_id)
+            age_s = (now - node.last_heartbeat).total_seconds()
+            if known is None:
+                self._seen[node.node_id] = _Sighting(node.last_heartbeat, now_s, max(0.0, age_s))
+            elif known.heartbeat != node.last_heartbeat:
+                known.heartbeat, known.since_s, known.age_s = node.last_heartbeat, now_s, 0.0
+                known.skews_s.append(age_s)
+            else:
+                known.since_s = min(known.since_s, now_s)
+
+    def forget(self) -> None:
+        """Nobody could be seen for a while: silence counts from now on."""
+        for known in self._seen.values():
+            known.since_s = float("inf")
+
+    def silent_s(self, node: NodeRecord, now: datetime, now_s: float) -> float:
+        """How long a node seems silent; for one that was just met, by the two hosts' clocks."""
+        known = self._seen.get(node.node_id)
+        if known is None:
+            return (now - node.last_heartbeat).total_seconds()
+        if known.heartbeat != node.last_heartbeat:
+            return 0.0
+        return known.age_s + max(0.0, now_s - known.since_s)
+
+    def watched_s(self, node: NodeRecord, now_s: float) -> float:
+        """How long a node was certainly silent, watched all the while."""
+        known = self._seen.get(node.node_id)
+        if known is None or known.heartbeat != node.last_heartbeat:
+            return 0.0
+        return max(0.0, now_s - known.since_s)
+
+    def skew_s(self, node_id: str) -> float | None:
+        """How far a node's clock is behind this one's, as far as is known."""
+        known = self._seen.get(node_id)
+        return min(known.skews_s, key=abs) if known is not None and known.skews_s else None

@@ -29,6 +29,8 @@ class Supervision:
         self._ctx = ctx
         self._group = group
         self._tasks: dict[tuple[str, WorkKind], asyncio.Task[None]] = {}
+        self._claimed_anew: set[tuple[str, WorkKind]] = set()
+        """Claimed while the supervisor of the last attempt was on its way out: it has read the document before that."""
 
     @property
     def running(self) -> int:
@@ -36,12 +38,14 @@ class Supervision:
         return len(self._tasks)
 
     def begin(self, job_id: str, kind: WorkKind) -> None:
-        """Follow a claimed training or export; nothing happens where it is followed already."""
+        """Follow a claimed training or export; where it is followed already, its document is read once more after."""
         key = (job_id, kind)
-        if key not in self._tasks:
-            task = self._group.create_task(self._supervise(job_id, kind), name=f"{kind} {job_id}")
-            self._tasks[key] = task
-            task.add_done_callback(lambda _: self._ended(key))
+        if key in self._tasks:
+            self._claimed_anew.add(key)
+            return
+        task = self._group.create_task(self._supervise(job_id, kind), name=f"{kind} {job_id}")
+        self._tasks[key] = task
+        task.add_done_callback(lambda _: self._ended(key, well=not task.cancelled() and task.exception() is None))
 
     def detach(self) -> None:
         """Stop following; the runs go on."""
@@ -76,8 +80,11 @@ class Supervision:
             await end_run(self._ctx, run)
         await self._ctx.runs.forget(run_id)
 
-    def _ended(self, key: tuple[str, WorkKind]) -> None:
+    def _ended(self, key: tuple[str, WorkKind], *, well: bool) -> None:
         self._tasks.pop(key, None)
+        if well and key in self._claimed_anew:
+            self._claimed_anew.discard(key)
+            self.begin(*key)
         if not any(job_id == key[0] for job_id, _ in self._tasks):
             self._ctx.signals.jobs.pop(key[0], None)
 

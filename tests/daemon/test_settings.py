@@ -56,7 +56,7 @@ def test_a_bad_value_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, valu
 def test_a_node_is_not_lost_before_it_counts_as_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWIFT_TRAINER_LEASE_SECONDS", "60")
     monkeypatch.setenv("SWIFT_TRAINER_NODE_LOST_SECONDS", "59")
-    with pytest.raises(ValidationError, match="NODE_LOST_SECONDS .59. must be 0 or at least .*LEASE_SECONDS .60."):
+    with pytest.raises(ValidationError, match=r"NODE_LOST_SECONDS .59. must be 0 or at least .*LEASE_SECONDS .60."):
         Settings()
     monkeypatch.setenv("SWIFT_TRAINER_NODE_LOST_SECONDS", "60")
     assert Settings().node_lost_seconds == 60

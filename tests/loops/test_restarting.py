@@ -1,7 +1,11 @@
 """What goes on: retries, resumes, and trainings that outlive their daemon."""
 
+import asyncio
+
 import pytest
 
+from daemon.loops import supervision
+from daemon.loops.context import Context
 from schemas.enums import ErrorCode
 from schemas.jobs import TrainingJob
 from tests.loops.jobs import POLL_S, S, running, started, stop
@@ -207,6 +211,31 @@ async def test_a_stop_that_came_while_no_daemon_ran_is_carried_out(world: World)
     assert not training.process.stops
     async with world.daemon():
         assert [order.grace_s for order in training.process.stops] == [3]
+
+
+async def test_a_claim_while_the_last_attempts_supervisor_leaves_is_followed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has read that the job ended, and has not yet gone when the job is claimed again."""
+    real, leaving = supervision.read_job, asyncio.Event()
+
+    async def slow(ctx: Context, job_id: str) -> TrainingJob | None:
+        job = await real(ctx, job_id)
+        if job is not None and job.status is S.FAILED:
+            await leaving.wait()
+        return job
+
+    monkeypatch.setattr(supervision, "read_job", slow)
+    async with world.daemon():
+        job_id, training = await running(world)
+        training.process.end(1)
+        await world.clock.advance(2)
+        await world.result("job.resume", {"job_id": job_id})
+        await world.clock.advance(5)
+        assert (await world.job(job_id)).status is S.STARTING
+        leaving.set()
+        await world.clock.settle()
+        assert world.process(job_id, 2).alive
 
 
 async def test_a_run_without_a_record_is_lost(world: World) -> None:

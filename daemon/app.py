@@ -36,6 +36,7 @@ from daemon.loops.outbox import flush, outbox
 from daemon.loops.scheduling import scheduling
 from daemon.loops.supervision import Supervision
 from daemon.loops.telemetry import telemetry
+from daemon.loops.wakeups import wakeups
 from daemon.ports import ToolchainError, UnavailableError
 from daemon.settings import Settings
 from schemas.enums import TrainingStatus
@@ -107,7 +108,7 @@ async def serve(ctx: Context, stopping: asyncio.Event, ready: asyncio.Event) -> 
         _aside("asking ms-swift", _ask_swift(ctx, started_at)),
         _running(heartbeat=heartbeat(ctx, started_at), neighbours=neighbours(ctx), telemetry=telemetry(ctx)),
         _finally("node offline", NODE_BUDGET_S, lambda: _leave(ctx)),
-        _running(outbox=outbox(ctx)),
+        _running(outbox=outbox(ctx), wakeups=wakeups(ctx)),
         _finally("outbox flush", OUTBOX_BUDGET_S, lambda: flush(ctx)),
         asyncio.TaskGroup() as group,
     ):

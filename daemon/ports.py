@@ -65,6 +65,8 @@ class Delivery:
     reply_to: str | None = None
     user_id: str | None = None
     redelivered: bool = False
+    sent_on: bool = False
+    """Another daemon consumed it and sent it on, because it can be answered here alone."""
     token: object = field(default=None, compare=False, repr=False)
     """The adapter's own handle, needed to acknowledge."""
 
@@ -90,6 +92,14 @@ class Bus(Protocol):
 
     async def reply(self, delivery: Delivery, body: bytes) -> None:
         """Answer to `reply_to`, where there is one. A requester that is gone is no error."""
+        ...
+
+    async def send_on(self, delivery: Delivery, node_id: str) -> bool:
+        """Hand a query on to another node's daemon, which replies. False: that is not there."""
+        ...
+
+    def wakeups(self) -> AsyncIterator[str]:
+        """Routing keys of the durable events of other nodes, as they come; some may be lost."""
         ...
 
     async def publish(self, event: OutboxEvent) -> None:

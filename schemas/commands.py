@@ -45,6 +45,10 @@ DEAD_EXCHANGE = "swift.commands.dead"
 DEAD_QUEUE = "swift.commands.dead"
 EVENTS_EXCHANGE = "swift.events"
 ERROR_HEADER = "x-swift-error"
+USER_HEADER = "x-swift-user"
+"""Who sent a command that the daemon puts elsewhere: as a property the broker would check it against the daemon."""
+COMMAND_HEADER = "x-swift-command"
+"""The name of a query that one daemon sends on to another."""
 MAX_BODY_BYTES = 1024 * 1024
 MAX_STATUSES = 64
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from daemon.adapters.clock import SystemClock
-from daemon.ports import Clock
+from daemon.ports import Clock, Delivery
 from schemas.commands import ERROR_HEADER
 from schemas.events import CloudEvent, OutboxEvent
 from schemas.replies import Reply
@@ -71,6 +71,20 @@ class Consumer(Protocol):
     """A daemon's connection, as the broker sees it."""
 
     unacknowledged: dict[int, Command]
+    node_id: str
+
+    @property
+    def connection(self) -> int:
+        """Number of its present connection."""
+        ...
+
+    def take_over(self, delivery: Delivery) -> None:
+        """A query that another daemon has sent on to this one."""
+        ...
+
+    def wake(self, routing_key: str) -> None:
+        """Another daemon has published an event."""
+        ...
 
     @property
     def has_room(self) -> bool:
@@ -191,6 +205,11 @@ class MemoryBroker:
         """The replies with this correlation id."""
         return [answer for answer in self.answers if answer.correlation_id == correlation_id]
 
+    @property
+    def consumers(self) -> int:
+        """How many daemons consume commands."""
+        return len(self._buses)
+
     # ------------------------------------------------------------ for the buses
 
     def attach(self, bus: Consumer) -> None:
@@ -205,6 +224,17 @@ class MemoryBroker:
         if bus in self._buses:
             self._buses.remove(bus)
         self.dispatch()
+
+    def publish(self, event: OutboxEvent, by: Consumer) -> None:
+        """A durable event; it wakes the other daemons."""
+        self.events.append(event)
+        for bus in self._buses:
+            if bus.node_id != by.node_id:
+                bus.wake(event.routing_key)
+
+    def bus_of(self, node_id: str) -> Consumer | None:
+        """The connection of a node's daemon."""
+        return next((bus for bus in self._buses if bus.node_id == node_id), None)
 
     def dispatch(self) -> None:
         """Hand commands to the consumers that have room, in turn."""

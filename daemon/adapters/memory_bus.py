@@ -11,13 +11,13 @@ that fails ends the connection, because only so does the command come again.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from daemon.adapters.live_queue import LiveMessage, LiveQueue, LiveStatistics
 from daemon.adapters.memory_broker import Answer, Command, DeadLetter, MemoryBroker
 from daemon.adapters.memory_hooks import Hook, Hooked, no_hook
 from daemon.ports import Delivery, UnavailableError
-from schemas.commands import ERROR_HEADER
+from schemas.commands import ERROR_HEADER, USER_HEADER
 from schemas.events import CloudEvent, OutboxEvent
 
 __all__ = ["Answer", "Command", "DeadLetter", "MemoryBroker", "MemoryBus"]
@@ -39,12 +39,14 @@ class MemoryBus(Hooked):
         self,
         broker: MemoryBroker | None = None,
         *,
+        node_id: str = "",
         prefetch: int = PREFETCH,
         before_call: Hook = no_hook,
         after_call: Hook = no_hook,
     ) -> None:
         super().__init__(before_call, after_call)
         self.broker = broker or MemoryBroker()
+        self.node_id = node_id
         self.unacknowledged: dict[int, Command] = {}
         self._prefetch = prefetch
         self._connection = 0
@@ -52,6 +54,7 @@ class MemoryBus(Hooked):
         self._deliveries: asyncio.Queue[Delivery | None] = asyncio.Queue()
         self._down = False
         self._returning: asyncio.Task[None] | None = None
+        self._wakes: asyncio.Queue[str] = asyncio.Queue()
         self._live = LiveQueue()
         self._sending = False
 
@@ -102,7 +105,7 @@ class MemoryBus(Hooked):
         self._consuming = True
         self.broker.attach(self)
         while (delivery := await self._deliveries.get()) is not None:
-            if self._command_of(delivery) is not None:
+            if delivery.sent_on or self._command_of(delivery) is not None:
                 yield delivery  # else it comes again
 
     @property
@@ -125,6 +128,35 @@ class MemoryBus(Hooked):
                 token=_Token(command, self._connection),
             )
         )
+
+    async def send_on(self, delivery: Delivery, node_id: str) -> bool:
+        """Hand a query to another node's daemon."""
+        async with self.calling("send_on"):
+            self._check_there("sending on")
+            other = self.broker.bus_of(node_id)
+            token = delivery.token
+            if other is None or not isinstance(token, _Token):
+                return False
+            other.take_over(replace(delivery, sent_on=True, token=_Token(token.command, other.connection)))
+            return True
+
+    def take_over(self, delivery: Delivery) -> None:
+        """A query that another daemon has sent on to this one."""
+        self._deliveries.put_nowait(delivery)
+
+    @property
+    def connection(self) -> int:
+        """Number of the present connection."""
+        return self._connection
+
+    async def wakeups(self) -> AsyncIterator[str]:
+        """Routing keys of the events of other nodes."""
+        while True:
+            yield await self._wakes.get()
+
+    def wake(self, routing_key: str) -> None:
+        """Another daemon has published an event."""
+        self._wakes.put_nowait(routing_key)
 
     async def stop_consuming(self) -> None:
         """End `commands()`."""
@@ -150,7 +182,7 @@ class MemoryBus(Hooked):
             return
         async with self._or_again("dead_letter"):
             self._check_there("dead-lettering")
-            user = {} if delivery.user_id is None else {"x-swift-user": delivery.user_id}
+            user = {} if delivery.user_id is None else {USER_HEADER: delivery.user_id}
             self.broker.bury(command, {ERROR_HEADER: error[:1000], **user})
         await self.ack(delivery)
 
@@ -180,7 +212,7 @@ class MemoryBus(Hooked):
         """Publish a durable event."""
         async with self.calling("publish"):
             self._check_there("publishing")
-            self.broker.events.append(event)
+            self.broker.publish(event, self)
 
     def publish_live(self, routing_key: str, event: CloudEvent) -> None:
         """Send an event soon, or never."""

@@ -10,7 +10,7 @@ import asyncio
 import random
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import aio_pika
@@ -19,10 +19,11 @@ from aiormq.abc import DeliveredMessage
 
 from daemon.adapters.live_queue import LiveMessage, LiveQueue, LiveStatistics
 from daemon.adapters.rabbit_errors import talking
+from daemon.adapters.rabbit_node_line import NodeLine, send_on
 from daemon.adapters.rabbit_session import Session, readable_file
 from daemon.logs import get_log
 from daemon.ports import Delivery, UnavailableError
-from schemas.commands import ERROR_HEADER
+from schemas.commands import COMMAND_HEADER, ERROR_HEADER, USER_HEADER
 from schemas.events import CONTENT_TYPE, CloudEvent, OutboxEvent
 
 log = get_log("rabbit")
@@ -35,6 +36,8 @@ CONSUMER_CHECK_S = 30.0
 CONFIRM_LIMIT_S = 10.0
 LIVE_LIMIT_S = 1.0
 """How long `close` waits for the live events that are on their way."""
+MOST_WAKES = 1000
+"""More wake-ups than that wait for nobody: whoever has so many looks at everything anyway."""
 MOST_ERROR = 1000
 MOST_HEADERS = 16_000
 """Characters of a dead command's own headers that are kept: all headers have to fit into one frame."""
@@ -63,6 +66,7 @@ class RabbitBus:
         consumer_check_s: float = CONSUMER_CHECK_S,
     ) -> None:
         self._url = url
+        self._node_id = node_id
         self._name = f"swift-trainerd {node_id}"
         self._prefetch = prefetch
         self._ca_file = readable_file(ca_file)
@@ -75,6 +79,7 @@ class RabbitBus:
         self._deliveries: asyncio.Queue[Delivery | None] = asyncio.Queue()
         self._consuming = False
         self._closing = False
+        self._wakes: asyncio.Queue[str] = asyncio.Queue(MOST_WAKES)
         self._live = LiveQueue()
         self._live_there = asyncio.Event()
 
@@ -127,7 +132,10 @@ class RabbitBus:
     async def _open(self) -> Session:
         """A session that consumes, where that is wanted. Raises `UnavailableError`."""
         session = await Session.open(self._url, name=self._name, ca_file=self._ca_file, heartbeat_s=self._heartbeat_s)
+        line = NodeLine(self._node_id, self._on_event, lambda query: self._on_query(session, query))
         try:
+            with talking("declaring the node's queue"):
+                await line.open(session.connection)
             if self._consuming:
                 await session.consume(self._prefetch, self._on_message)
                 if not self._consuming:  # `stop_consuming` came meanwhile
@@ -183,6 +191,40 @@ class RabbitBus:
             )
         )
 
+    def _on_query(self, session: Session, message: AbstractIncomingMessage) -> None:
+        """A query that another daemon has sent on."""
+        session.unacknowledged += 1
+        user = message.headers.get(USER_HEADER)
+        self._deliveries.put_nowait(
+            Delivery(
+                routing_key=str(message.headers[COMMAND_HEADER]),
+                body=message.body,
+                message_id=message.message_id,
+                correlation_id=message.correlation_id,
+                reply_to=message.reply_to,
+                user_id=None if user is None else str(user),
+                sent_on=True,
+                token=_Token(session, message),
+            )
+        )
+
+    def _on_event(self, routing_key: str) -> None:
+        with suppress(asyncio.QueueFull):
+            self._wakes.put_nowait(routing_key)
+
+    async def wakeups(self) -> AsyncIterator[str]:
+        """Routing keys of the durable events of other nodes, over reconnections."""
+        while True:
+            yield await self._wakes.get()
+
+    async def send_on(self, delivery: Delivery, node_id: str) -> bool:
+        """Hand a query on to another node's daemon, and wait until the broker has it."""
+        token = _token(delivery)
+        if token is None:
+            raise UnavailableError("the broker is away (sending on: the command's connection is gone; it comes again)")
+        with _or_again(token.session), talking("sending a query on"):
+            return await send_on(token.session.confirmed_default, token.message, node_id)
+
     def _forget_deliveries(self, session: Session) -> None:
         """Drop what a session that is gone has delivered: the broker sends it again, and memory stays bounded."""
         waiting = [self._deliveries.get_nowait() for _ in range(self._deliveries.qsize())]
@@ -221,7 +263,7 @@ class RabbitBus:
             return
         reason: HeadersType = {ERROR_HEADER: error[:MOST_ERROR]}
         if delivery.user_id is not None:
-            reason["x-swift-user"] = delivery.user_id  # as a property the broker would check it against our own user
+            reason[USER_HEADER] = delivery.user_id  # as a property the broker would check it against our own user
         own = token.message.headers
         with _or_again(token.session), talking("dead-lettering"):
             try:
@@ -252,6 +294,7 @@ class RabbitBus:
         """Publish a durable event and wait for the broker's word; calls side by side share the waiting."""
         session = self._alive("publishing")
         message = _message(event.event.id, event.event.type, event.event.model_dump_json().encode(), PERSISTENT)
+        message.app_id = self._node_id  # by which its own daemon knows it
         with talking("publishing"):
             await session.confirmed_events.publish(
                 message, routing_key=event.routing_key, mandatory=False, timeout=CONFIRM_LIMIT_S

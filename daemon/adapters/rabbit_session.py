@@ -50,6 +50,7 @@ class Session:
         self.received = 0
         self.confirmed_events: AbstractExchange
         self.confirmed_dead: AbstractExchange
+        self.confirmed_default: AbstractExchange
         self.live_events: AbstractExchange
         self._checks: AbstractChannel
         self._consuming: AbstractChannel
@@ -92,6 +93,7 @@ class Session:
         confirmed = await self._channel(confirms=True)
         self.confirmed_events = await confirmed.get_exchange(EVENTS_EXCHANGE, ensure=False)
         self.confirmed_dead = await confirmed.get_exchange(DEAD_EXCHANGE, ensure=False)
+        self.confirmed_default = confirmed.default_exchange
         self._consuming = await self._channel(confirms=False)
         consuming = await self._consuming.get_underlay_channel()
         consuming.on_consumer_cancel_callbacks.add(self._on_cancel)

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from daemon.logs import get_log
 from daemon.loops.context import Context
-from daemon.loops.handling.common import RefusedError, RepliedError, Sender
+from daemon.loops.handling.common import ElsewhereError, RefusedError, RepliedError, Sender
 from daemon.loops.handling.creating import job_id_of, withdraw_if_deleted
 from daemon.loops.handling.table import HANDLERS
 from daemon.ports import Delivery, UnavailableError
@@ -177,6 +177,12 @@ async def _carry_out(ctx: Context, ordered: _Ordered, behind: deque[_Ordered]) -
         except DeadError as dead:
             await _bury(ctx, delivery, dead.error)
             return
+        except ElsewhereError as elsewhere:
+            if await _sent_on(ctx, delivery, elsewhere.node_id):
+                return
+            text = f"{elsewhere}, and its daemon is not there; ask again when it is back"
+            reply = _refusal(understood.command, ReplyErrorCode.UNAVAILABLE, text)
+            break
         except Exception as error:  # a bug in one handler must not stop the others
             log.crash("command_failed", "a bug in its handler", error, command=understood.command)
             text = "the daemon failed inside; its log has the trace. The command may be sent again"
@@ -190,6 +196,19 @@ async def _carry_out(ctx: Context, ordered: _Ordered, behind: deque[_Ordered]) -
             await _remember(ctx, delivery, understood, reply)
     code = reply.error.code if reply.error else "ok"
     log.debug("command_done", code, command=understood.command, lane_key=understood.lane_key)
+
+
+async def _sent_on(ctx: Context, delivery: Delivery, node_id: str) -> bool:
+    """Hand a query to the node that can answer it, which then replies. False: its daemon is not there."""
+    if delivery.sent_on:  # it went from there to there meanwhile
+        return False
+    try:
+        if not await ctx.bus.send_on(delivery, node_id):
+            return False
+        await ctx.bus.ack(delivery)
+    except UnavailableError as outage:  # not acknowledged: the broker sends it again
+        log.warning("query_waits", str(outage), command=delivery.routing_key[:80])
+    return True
 
 
 def _is_late(ctx: Context, ordered: _Ordered) -> bool:

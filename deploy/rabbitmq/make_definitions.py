@@ -68,9 +68,9 @@ def permission(role: str) -> Json:
     configure, write, read = {
         # the default exchange (replies go there) is called amq.default here
         "daemon": (
-            r"^swift\.(commands|commands\.dead|events)$",
-            r"^(amq\.default|swift\.(commands|commands\.dead|events))$",
-            r"^swift\.commands(\.dead)?$",
+            r"^swift\.(commands|commands\.dead|events|node\..+)$",
+            r"^(amq\.default|swift\.(commands|commands\.dead|events|node\..+))$",
+            r"^swift\.(commands|commands\.dead|events|node\..+)$",
         ),
         "publisher": (f"^({own})$", r"^swift\.commands$", f"^({own})$"),
         "subscriber": (f"^({own})$", f"^({own})$", rf"^({own}|swift\.events)$"),

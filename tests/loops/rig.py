@@ -29,6 +29,7 @@ from daemon.loops.outbox import outbox
 from daemon.loops.scheduling import scheduling
 from daemon.loops.supervision import Supervision
 from daemon.loops.telemetry import telemetry
+from daemon.loops.wakeups import wakeups
 from daemon.ports import Devices, UnavailableError
 from daemon.settings import Settings
 from schemas.events import CloudEvent, Device
@@ -148,6 +149,7 @@ class Daemon:
                 "heartbeat": heartbeat(ctx, started_at),
                 "telemetry": telemetry(ctx),
                 "neighbours": neighbours(ctx),
+                "wakeups": wakeups(ctx),
             }
             tasks = [group.create_task(known.pop(name), name=name) for name in lanes or LANES]
             for unused in known.values():
@@ -192,7 +194,7 @@ class World:
     def make(self, node_id: str = "node-a", devices: int | Devices = 2, **settings: object) -> Daemon:
         """A daemon that does not run yet; two of one `node_id` have the same host below them."""
         bus_faults = Faults("bus", self.journal)
-        bus = MemoryBus(self.broker, before_call=bus_faults.before, after_call=bus_faults.after)
+        bus = MemoryBus(self.broker, node_id=node_id, before_call=bus_faults.before, after_call=bus_faults.after)
         runs = self.hosts.setdefault(node_id, MemoryRuns(self.files))
         toolchain = MemoryToolchain()
         ctx = Context(

@@ -310,7 +310,18 @@ async def test_logs_are_a_tail_or_a_range_of_whole_lines_masked(world: World) ->
         assert lines == [*(f"line {number}" for number in range(1000)), "bar 3", "hub_token=***"]
 
 
-async def test_a_log_on_another_node_is_said_to_be_there(world: World) -> None:
+async def test_a_log_on_another_node_is_asked_for_there(world: World) -> None:
+    async with world.daemon() as near, world.daemon("intake", node_id="node-b"):
+        job_id = await world.create()
+        await world.clock.advance(3)
+        job = await world.job(job_id)
+        world.process(job_id, node_id=job.node_id or "").write("hello\n")
+        answers = [JobLogs.model_validate(await world.result("job.logs", {"job_id": job_id})) for _ in range(4)]
+        assert {answer.lines for answer in answers} == {("hello",)}
+        assert near.bus.broker.unacknowledged == 0
+
+
+async def test_a_log_on_a_node_that_is_away_is_said_to_be_there(world: World) -> None:
     async with world.daemon():
         job_id = await world.create()
         await world.clock.settle()

@@ -249,3 +249,18 @@ async def test_the_clocks_of_nodes_are_compared(world: World) -> None:
         skews = [node.clock_skew_seconds for node in nodes if node.clock_skew_seconds is not None]
         assert len(skews) == 1
         assert abs(skews[0]) <= 10
+
+
+# ---------------------------------------------------------------- what one daemon does for another
+
+
+async def test_a_job_that_another_daemon_queued_or_stopped_is_seen_at_once(world: World) -> None:
+    deaf = world.make("node-a", 0).running("intake", "outbox")
+    async with world.daemon(*LANES, "wakeups", node_id="node-b", devices=2), deaf:
+        jobs = [await world.create() for _ in range(2)]
+        await world.clock.settle()
+        assert {(await world.job(job_id)).status for job_id in jobs} == {S.STARTING}
+        for job_id in jobs:
+            await world.result("job.stop", {"job_id": job_id})
+        await world.clock.settle()
+        assert all(world.process(job_id, node_id="node-b").stops for job_id in jobs)

@@ -298,7 +298,7 @@ async def test_a_loop_that_swallows_a_cancellation_does_not_hold_up_the_stop(
 
 # ---------------------------------------------------------------- half dead
 
-LOOPS = ("heartbeat", "neighbours", "telemetry", "outbox", "scheduling", "intake")
+LOOPS = ("heartbeat", "neighbours", "wakeups", "telemetry", "outbox", "scheduling", "intake")
 
 
 @pytest.mark.parametrize("name", LOOPS)

@@ -72,14 +72,16 @@ class Daemons:
         dice = self._stage.dice(f"life {name}")
         doomed = self.doomed and node.lives <= MOST_DOOMS and dice.random() < 0.75
         node.life = life = Life(name, _doom(dice) if doomed else None)
-        node.bus = bus = self._connect(life)
+        node.bus = bus = self._connect(node_id=node.node_id, life=life)
         self._stage.note(f"{name} starts")
         task = life.begin(serve(self._context(node, life, bus), life.stopping, life.ready))
         task.add_done_callback(lambda done: self._over(node, life, bus, done))
 
-    def _connect(self, life: Life) -> SimBus:
+    def _connect(self, node_id: str, life: Life) -> SimBus:
         acks = self._stage.dice(f"acknowledgements of {life.name}")
-        bus = SimBus(self._broker, before_call=self.faults["bus"].before, after_call=self.faults["bus"].after)
+        bus = SimBus(
+            self._broker, node_id=node_id, before_call=self.faults["bus"].before, after_call=self.faults["bus"].after
+        )
         bus.loses_ack = lambda: not life.dead and acks.random() < self._stage.weather.lost_answers
         return bus
 

@@ -5,11 +5,11 @@ from pathlib import Path
 from daemon.core.lifecycle import ENDED
 from daemon.core.masking import mask
 from daemon.loops.context import Context
-from daemon.loops.handling.common import RefusedError, Sender, get_job
+from daemon.loops.handling.common import ElsewhereError, Sender, get_job
 from daemon.ports import JobQuery
 from daemon.swift.lines import Line, LineSplitter
 from schemas.commands import EventsRequest, JobRef, ListRequest, LogsRequest, MetricsRequest, ParamsRequest
-from schemas.enums import ReplyErrorCode, TrainingStatus, TrainingType
+from schemas.enums import TrainingStatus, TrainingType
 from schemas.jobs import TrainingJob
 from schemas.kinds import LLMTrainingJobCreateRequest, VLMTrainingJobCreateRequest
 from schemas.replies import GpuMemory, JobEvents, JobList, JobLogs, JobMetrics, JobStatus
@@ -85,9 +85,7 @@ async def logs(ctx: Context, request: LogsRequest, _sender: Sender) -> JobLogs:
     if job.log_file_path is None:
         return JobLogs(job_id=job.id, lines=(), offset=0, next_offset=0, eof=True)
     if job.node_id not in (None, ctx.node_id):
-        raise RefusedError(
-            ReplyErrorCode.UNAVAILABLE, f"the log of job {job.id} is on node {job.node_id}, this is {ctx.node_id}"
-        )
+        raise ElsewhereError(job.node_id)
     path = Path(job.log_file_path)
     size = await ctx.files.size(path)
     final = job.status in ENDED

@@ -37,6 +37,14 @@ class RepliedError(Exception):
         self.reply = reply
 
 
+class ElsewhereError(Exception):
+    """A query that another node alone can answer."""
+
+    def __init__(self, node_id: str) -> None:
+        super().__init__(f"only node {node_id} can answer this")
+        self.node_id = node_id
+
+
 def not_found(job_id: str) -> RefusedError:
     """The refusal for a job that is not there."""
     return RefusedError(ReplyErrorCode.NOT_FOUND, f"there is no job {job_id}")

@@ -15,6 +15,7 @@ from daemon.ports import Bus
 from schemas.commands import COMMANDS_EXCHANGE, COMMANDS_QUEUE, DEAD_EXCHANGE, DEAD_QUEUE, EVENTS_EXCHANGE
 from tests.adapters.bus.peers import MemoryPeer, Peer, RabbitPeer
 from tests.adapters.bus.proxy import Proxy
+from tests.waiting import until
 
 MakeBus = Callable[..., RabbitBus]
 
@@ -96,6 +97,17 @@ class World:
             await bus.start()
         return bus
 
+    async def consuming(self, count: int) -> None:
+        """Wait until so many daemons consume commands."""
+        await until(lambda: self._consumers(count))
+
+    async def _consumers(self, count: int) -> bool:
+        if isinstance(self.bus, RabbitBus):
+            session = self.bus._session  # pyright: ignore[reportPrivateUsage]  # it asks the broker
+            return session is not None and await session.consumers() == count
+        assert isinstance(self.bus, MemoryBus)
+        return self.bus.broker.consumers == count
+
     async def close(self, bus: Bus) -> None:
         """End a daemon's bus."""
         assert isinstance(bus, RabbitBus | MemoryBus)
@@ -106,8 +118,12 @@ class World:
 def memory_world() -> World:
     """The twin."""
     broker = MemoryBroker()
-    bus = MemoryBus(broker)
-    return World(bus, MemoryPeer(broker), lambda prefetch: MemoryBus(broker, prefetch=prefetch), broker.cut)
+    bus = MemoryBus(broker, node_id="n0")
+
+    def another(prefetch: int) -> MemoryBus:
+        return MemoryBus(broker, node_id="n1", prefetch=prefetch)
+
+    return World(bus, MemoryPeer(broker), another, broker.cut)
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ async def test_no_more_than_the_prefetch_is_handed_out(world: World) -> None:
 async def test_two_daemons_share_the_commands(world: World) -> None:
     one, two = Reader(world.bus), Reader(await world.another())
     both = [asyncio.create_task(one.next()), asyncio.create_task(two.next())]
-    await asyncio.sleep(0.2)
+    await world.consuming(2)
     await world.peer.send("job.get", b"1")
     await world.peer.send("job.get", b"2")
     assert {(await task).body for task in both} == {b"1", b"2"}

@@ -37,11 +37,18 @@ async def heartbeat(ctx: Context, started_at: datetime) -> None:
 
 async def beat(ctx: Context, started_at: datetime) -> None:
     """Write the node's present state once. The version of ms-swift is in it as soon as it is known."""
+    began_s = ctx.clock.monotonic()
+    while not await ctx.store.put_node(_record(ctx, started_at)):
+        await _come_back(ctx)
+        began_s = ctx.clock.monotonic()
+    await _renew(ctx, began_s)
+
+
+def _record(ctx: Context, started_at: datetime) -> NodeRecord:
     versions = {"swift-trainer": __version__}
     if ctx.toolchain.known is not None:
         versions["ms-swift"] = ctx.toolchain.known.version
-    began_s = ctx.clock.monotonic()
-    node = NodeRecord(
+    return NodeRecord(
         node_id=ctx.node_id,
         state=NodeState.ONLINE,
         last_heartbeat=ctx.clock.now(),
@@ -51,10 +58,6 @@ async def beat(ctx: Context, started_at: datetime) -> None:
         devices=ctx.board.current(),
         internal=NodeInternal(epoch=ctx.lease.epoch),
     )
-    if await ctx.store.put_node(node):
-        await _renew(ctx, began_s)
-    else:
-        await _come_back(ctx)
 
 
 async def _renew(ctx: Context, began_s: float) -> None:
@@ -65,7 +68,7 @@ async def _renew(ctx: Context, began_s: float) -> None:
 
 
 async def _come_back(ctx: Context) -> None:
-    """This node was declared lost. The next heartbeat has the new epoch."""
+    """This node was declared lost: what is left of its runs is ended before it takes up the new epoch."""
     ctx.lease.until_s = ctx.clock.monotonic()
     log.error("node_lost", "declared lost by another node: ending what is left of its runs, then it begins anew")
     await end_all_runs(ctx)
@@ -92,8 +95,6 @@ async def _first_beat(ctx: Context, started_at: datetime) -> None:
     if node is not None and not node.internal.lost:
         ctx.lease.epoch = node.internal.epoch
     await beat(ctx, started_at)
-    if ctx.lease.until_s is not None and ctx.lease.until_s <= ctx.clock.monotonic():
-        await beat(ctx, started_at)
 
 
 async def go_offline(ctx: Context) -> None:

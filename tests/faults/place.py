@@ -36,6 +36,8 @@ class Place:
         self._settings = settings
         self._database = f"faults_{self.mark}"
         self._daemons: list[Daemon] = []
+        self._nodes: dict[str, Daemon] = {}
+        """The newest daemon of each node."""
         self.work = folder / "work"
         self.work.mkdir(exist_ok=True)
         self._data = folder / "data.jsonl"
@@ -70,12 +72,21 @@ class Place:
         daemon = Daemon(self.settings(**settings), home)
         await daemon.start()
         self._daemons.append(daemon)
+        self._nodes[home.name] = daemon
         return daemon
 
     async def end(self, daemon: Daemon, number: int = signal.SIGKILL) -> int:
         """End a daemon; its exit code."""
         self._daemons.remove(daemon)
         return await daemon.stop(number)
+
+    def pid(self, node_id: str) -> int:
+        """The process of a node's daemon."""
+        return self._nodes[node_id].pid
+
+    async def kill(self, node_id: str) -> None:
+        """End a node's daemon as a power cut would."""
+        await self.end(self._nodes[node_id])
 
     async def replace(self, daemon: Daemon, number: int = signal.SIGKILL, **settings: object) -> Daemon:
         """End a daemon and start the next."""

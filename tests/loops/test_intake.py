@@ -115,6 +115,28 @@ async def test_two_daemons_that_get_the_same_message_at_once_make_one_job(world:
         await the_only_job(world)
 
 
+@pytest.mark.parametrize("command", ["job.resume", "job.export", "job.delete"])
+async def test_a_refusal_that_one_daemon_has_decided_is_the_answer_of_all(world: World, command: str) -> None:
+    """The same message at another daemon, a moment later, would find a job that allows it."""
+    async with world.daemon("intake", node_id="node-a") as slow:
+        job_id = await world.create()
+        world.faults.gates["remember_reply"] = asyncio.Event()
+        world.broker.send(command, {"job_id": job_id}, message_id="m-2", reply_to="q", correlation_id="slow")
+        await world.clock.settle()
+        gate = world.faults.gates.pop("remember_reply")
+        await slow.bus.stop_consuming()
+        async with world.daemon("intake", node_id="node-b"):
+            await world.result("job.stop", {"job_id": job_id})
+            reply = await world.reply(command, {"job_id": job_id}, message_id="m-2")
+            assert reply.error is not None
+            assert reply.error.code is ReplyErrorCode.CONFLICT
+            assert "is queued" in reply.error.message
+            gate.set()
+            await world.clock.settle()
+            assert replies(world, "slow") == [reply]
+            assert (await world.job(job_id)).status is TrainingStatus.CANCELLED
+
+
 async def slow_creation(world: World, daemon: Daemon) -> asyncio.Event:
     """A `job.create` m-1 that this daemon alone has, and is about to store until the event is set."""
     gate = world.faults.gates["insert_job"] = asyncio.Event()

@@ -44,6 +44,8 @@ class Audit:
         self._events_read = 0
         self.events: dict[str, dict[str, OutboxEvent]] = {}
         """By subject and id, what a subscriber has seen who drops known ids."""
+        self.taken: set[tuple[str, int]] = set()
+        """By job and attempt, what was taken off a lost node: the end of its log was read by nobody."""
         self.resumes: dict[str, int] = {}
         """By job, how often it was resumed."""
 
@@ -84,8 +86,12 @@ class Audit:
         finished = run is not None and run.finished
         if after.status is S.COMPLETED and (not finished or after.progress != 100.0):
             self._stage.breaks(f"{name} is called completed at {after.progress:g} %, and did not reach its last step")
+        reason = str(after.internal.outbox[-1].event.data.get("reason")) if after.internal.outbox else ""
+        if reason.startswith("node ") and " is lost; " in reason:
+            self.taken.add((name, after.attempt))
         ended_ill = after.status is S.FAILED or (before.status in HOLDS_DEVICES and after.status is S.QUEUED)
-        if ended_ill and finished and after.error_code is not ErrorCode.TIMEOUT:
+        unread = (name, after.attempt) in self.taken
+        if ended_ill and finished and not unread and after.error_code is not ErrorCode.TIMEOUT:
             self._stage.breaks(f"{name} reached its last step and is called {after.status}: {after.error_message}")
 
     def _told(self, before: TrainingJob, after: TrainingJob) -> None:

@@ -47,6 +47,8 @@ class Daemons:
             port: PortFaults(stage, port, self.crash) for port in ("store", "bus", "runs", "files")
         }
         self.nodes: list[Node] = []
+        self.lost_s = self._dice.choice((0.0, 0.0, 40.0))
+        """After so long a silent node is lost; 0: never. The same for all nodes, but that need not be."""
         self.doomed = True
         """Daemons may crash by themselves."""
 
@@ -82,6 +84,7 @@ class Daemons:
         bus = SimBus(
             self._broker, node_id=node_id, before_call=self.faults["bus"].before, after_call=self.faults["bus"].after
         )
+        bus.cut_off = lambda: node_id in self._stage.cut_off
         bus.loses_ack = lambda: not life.dead and acks.random() < self._stage.weather.lost_answers
         return bus
 
@@ -93,6 +96,7 @@ class Daemons:
                 stop_grace_seconds=GRACE_S,
                 gpu_interval_seconds=30,
                 on_exit=node.on_exit,
+                node_lost_seconds=self.lost_s,
             ),
             clock=self._stage.clock,
             bus=bus,

@@ -54,6 +54,8 @@ class PortFaults:
             return
         if self._port == "store" and self._stage.store_away:
             raise UnavailableError("the store is away")
+        if self._port in REMOTE and life.node_id in self._stage.cut_off:
+            raise UnavailableError(f"{life.node_id} is cut off")
         if self._port in REMOTE and self._dice.random() < weather.refused:
             raise UnavailableError(f"the {self._port} did not take {call}")
         if call == "spawn" and self._dice.random() < weather.failed_spawns:
@@ -66,6 +68,8 @@ class PortFaults:
         if life is None:
             return
         self._boundary(life, "after", call)
+        if self._port in REMOTE and life.node_id in self._stage.cut_off:
+            raise UnavailableError(f"{life.node_id} was cut off before the answer to {call}")
         if call in ANSWERED and self._dice.random() < self._stage.weather.lost_answers:
             self._stage.note(f"{life.name}: the answer of {self._port}.{call} is lost")
             raise UnavailableError(f"the answer of the {self._port} to {call} was lost")

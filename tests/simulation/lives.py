@@ -39,6 +39,11 @@ class Life:
         self.tasks: dict[asyncio.Task[Any], None] = {}
         """Those that have not ended, oldest first."""
 
+    @property
+    def node_id(self) -> str:
+        """The host on which it lives."""
+        return self.name.partition("#")[0]
+
     def check(self) -> None:
         """Nothing goes on in a dead daemon."""
         if self.dead:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from daemon.adapters.memory_runs import MemoryRuns, Process
@@ -28,6 +28,7 @@ from tests.simulation.stranger import STOPS_AFTER_S, Stranger
 from tests.simulation.twins import SimBroker, SimFiles, SimStore
 
 CALM_LIMIT_S = 3600.0
+LEASE_LOOK_S = 0.7
 AFTERWARDS_S = 40.0
 """Looked on for so long after the end, because late duplicates must change nothing."""
 AT_REST = ENDED | {TrainingStatus.PENDING}
@@ -74,6 +75,8 @@ class Simulation:
         self._wire()
         for node_id in ("a", "b")[:nodes]:
             self.daemons.add(node_id, self._host(node_id), devices)
+        if self.daemons.lost_s:
+            stage.play(self._runners())
 
     def _wire(self) -> None:
         """Let the twins tell the audit and be told of faults."""
@@ -96,6 +99,13 @@ class Simulation:
             on_spawn=spawned,
             on_stop=lambda process, stop: self.hosts.stop(self.hosts.runs[process.run_id], stop),
         )
+
+    def _runners(self) -> Iterator[float]:
+        """The runners of all hosts keep to the lease without their daemon."""
+        while True:
+            yield LEASE_LOOK_S
+            for node in self.daemons.nodes:
+                node.runs.fence()
 
     def _told_status(self, job_id: str) -> str | None:
         """The status that a subscriber knows of."""

@@ -37,6 +37,8 @@ class Stage:
         self.clock = SimClock()
         self.weather = CALM
         self.store_away = False
+        self.cut_off: set[str] = set()
+        """Nodes that reach neither store nor broker."""
         self.trace: list[str] = []
         self.broken: list[str] = []
         """Invariants that did not hold, in words."""

@@ -7,6 +7,7 @@ from tests.simulation.stage import CALM, Stage, Weather
 from tests.simulation.twins import SimBroker, SimFiles
 
 OUTAGES_S = (0.5, 5.0, 25.0)
+PARTITIONS_S = (3.0, 35.0, 70.0)
 JUMPS_S = (1.0, 60.0, 4000.0)
 
 
@@ -44,6 +45,7 @@ class Storm:
             (self._jump, 1),
             (self._deafen, 1),
             (self._kill_runner, 1),
+            (self._cut_off, 2),
         )
         for blow, most in blows:
             for _ in range(dice.randint(0, most)):
@@ -58,6 +60,8 @@ class Storm:
         self._daemons.doomed = False
         for life in self._daemons.lives:
             life.doom = None
+        self._stage.cut_off.clear()
+        self._broker.dispatch()
         self._store_returns()
         self._broker_returns()
 
@@ -122,6 +126,21 @@ class Storm:
             self._stage.note("the broker is back, its queue in another order")
             self._broker.shuffle(self._dice)
             self._broker.come_back()
+
+    def _cut_off(self) -> None:
+        """One node reaches nothing any more, and then it does again, perhaps after it was lost."""
+        node = self._dice.choice(self._daemons.nodes)
+        self._stage.note(f"{node.node_id} is cut off")
+        self._stage.cut_off.add(node.node_id)
+        if node.bus is not None:
+            node.bus.disconnect()
+
+        def heal() -> None:
+            self._stage.note(f"{node.node_id} is connected again")
+            self._stage.cut_off.discard(node.node_id)
+            self._broker.dispatch()
+
+        self._stage.after(self._dice.choice(PARTITIONS_S), heal)
 
     def _cut(self) -> None:
         self._stage.note("the connections to the broker break")

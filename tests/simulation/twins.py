@@ -96,6 +96,13 @@ class SimBus(MemoryBus):
     """
 
     loses_ack: Callable[[], bool] | None = None
+    cut_off: Callable[[], bool] | None = None
+    """Whether its node reaches the broker no more."""
+
+    @property
+    def has_room(self) -> bool:
+        """Nothing comes to who is cut off."""
+        return super().has_room and not (self.cut_off is not None and self.cut_off())
 
     async def ack(self, delivery: Delivery) -> None:
         """Acknowledge, or lose the connection just before."""

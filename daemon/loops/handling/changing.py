@@ -1,8 +1,12 @@
-"""The commands that change a job: start, stop, resume, export, delete."""
+"""The commands that change a job: start, stop, resume, export, delete.
+
+What a command came to stands in the document that it was decided on, refusals too: where two daemons have the same
+message, because the broker sent it again, one writes first, and the other finds its word there and says the same.
+"""
 
 from pathlib import Path
 
-from daemon.core.lifecycle import EXPORT_UNDER_WAY, WAITS_OR_RUNS, Cause
+from daemon.core.lifecycle import ENDED, EXPORT_UNDER_WAY, WAITS_OR_RUNS, Cause
 from daemon.core.moves import export_ordered, queued, stop_ordered, with_internal, with_reply
 from daemon.loops.context import Context, Step, change_job, persistently
 from daemon.loops.handling.common import (
@@ -12,6 +16,7 @@ from daemon.loops.handling.common import (
     conflict,
     get_job,
     not_found,
+    rejected,
     unless_replied,
 )
 from daemon.loops.handling.paths import check_root
@@ -40,7 +45,7 @@ async def start(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
         result = JobQueued(job_id=job.id, status=moved.status, message="queued")
         return with_reply(moved, sender.message_id, accepted("job.start", result))
 
-    job = await _change(ctx, request.job_id, step)
+    job = await _change(ctx, "job.start", request.job_id, sender, step)
     ctx.signals.scheduling.give()
     return await _queue_result(ctx, job)
 
@@ -72,7 +77,7 @@ async def resume(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
         result = JobQueued(job_id=job.id, status=moved.status, message=reason)
         return with_reply(moved, sender.message_id, accepted("job.resume", result))
 
-    job = await _change(ctx, request.job_id, step)
+    job = await _change(ctx, "job.resume", request.job_id, sender, step)
     ctx.signals.scheduling.give()
     return await _queue_result(ctx, job)
 
@@ -94,7 +99,7 @@ async def stop(ctx: Context, request: StopRequest, sender: Sender) -> JobAccepte
         result = _stop_result(moved)
         return with_reply(moved, sender.message_id, accepted("job.stop", result))
 
-    job = await _change(ctx, request.job_id, step)
+    job = await _change(ctx, "job.stop", request.job_id, sender, step)
     ctx.signals.scheduling.give()
     return _stop_result(job)
 
@@ -102,28 +107,16 @@ async def stop(ctx: Context, request: StopRequest, sender: Sender) -> JobAccepte
 async def export(ctx: Context, request: ExportRequest, sender: Sender) -> JobAccepted:
     """Queue an export of a checkpoint of an ended job."""
     found = await get_job(ctx, request.job_id)
-    if found.status not in {S.COMPLETED, S.CANCELLED, S.FAILED}:
-        raise conflict(found, "exported", "wait for its end, or stop it")
-    fault = export_fault(
-        full=found.train_type == "full",
-        merge_lora=request.merge_lora,
-        quant_method=request.quant_method,
-        quant_bits=request.quant_bits,
-        datasets=datasets_of(found),
-    )
-    if fault is not None:
-        raise RefusedError(ReplyErrorCode.CONFLICT, f"job {found.id} can't be exported like that: {fault}")
-    order = ExportOrder(
-        checkpoint=await _checkpoint(ctx, found, request.checkpoint),
-        merge_lora=request.merge_lora and found.train_type != "full",
-        quant_method=request.quant_method,
-        quant_bits=request.quant_bits,
-        requested_at=ctx.clock.now(),
-    )
+    try:
+        order = await _export_order(ctx, found, request)
+    except RefusedError as refused:
+        raise await _noted(ctx, "job.export", found, sender, refused) from None
+    message = f"export of {order.checkpoint} queued"
+    result = JobAccepted(job_id=found.id, status="exporting", message=message)
 
     def step(job: TrainingJob) -> TrainingJob | None:
         unless_replied(job, sender)
-        if job.status not in {S.COMPLETED, S.CANCELLED, S.FAILED}:
+        if job.status not in ENDED:
             raise conflict(job, "exported", "wait for its end, or stop it")
         if job.export_status in EXPORT_UNDER_WAY:
             before = job.internal.export_order
@@ -133,11 +126,31 @@ async def export(ctx: Context, request: ExportRequest, sender: Sender) -> JobAcc
         moved = export_ordered(job, order, at=ctx.clock.now(), by=ctx.node_id)
         return with_reply(moved, sender.message_id, accepted("job.export", result))
 
-    message = f"export of {order.checkpoint} queued"
-    result = JobAccepted(job_id=found.id, status="exporting", message=message)
-    await _change(ctx, request.job_id, step)
+    await _change(ctx, "job.export", request.job_id, sender, step)
     ctx.signals.scheduling.give()
     return result
+
+
+async def _export_order(ctx: Context, job: TrainingJob, request: ExportRequest) -> ExportOrder:
+    """What is to be exported, or a refusal."""
+    if job.status not in ENDED:
+        raise conflict(job, "exported", "wait for its end, or stop it")
+    fault = export_fault(
+        full=job.train_type == "full",
+        merge_lora=request.merge_lora,
+        quant_method=request.quant_method,
+        quant_bits=request.quant_bits,
+        datasets=datasets_of(job),
+    )
+    if fault is not None:
+        raise RefusedError(ReplyErrorCode.CONFLICT, f"job {job.id} can't be exported like that: {fault}")
+    return ExportOrder(
+        checkpoint=await _checkpoint(ctx, job, request.checkpoint),
+        merge_lora=request.merge_lora and job.train_type != "full",
+        quant_method=request.quant_method,
+        quant_bits=request.quant_bits,
+        requested_at=ctx.clock.now(),
+    )
 
 
 async def delete(ctx: Context, request: DeleteRequest, sender: Sender) -> JobDeleted:
@@ -146,10 +159,10 @@ async def delete(ctx: Context, request: DeleteRequest, sender: Sender) -> JobDel
         job = await ctx.store.get_job(request.job_id)
         if job is None:
             return await _deleted_before(ctx, request.job_id, sender)
-        if job.status in WAITS_OR_RUNS:
-            raise conflict(job, "deleted", "stop it first")
-        if job.export_status in EXPORT_UNDER_WAY:
-            raise RefusedError(ReplyErrorCode.CONFLICT, f"job {job.id} is being exported; delete it after that")
+        unless_replied(job, sender)
+        refusal = _undeletable(job)
+        if refusal is not None:
+            raise await _noted(ctx, "job.delete", job, sender, refusal)
         run_dir = Path(job.run_dir) if request.purge_output and job.run_dir else None
         if run_dir is not None:
             await check_root(ctx, ("purge_output",), run_dir)
@@ -166,6 +179,14 @@ async def delete(ctx: Context, request: DeleteRequest, sender: Sender) -> JobDel
         )
         if await _removed(ctx, job):
             return JobDeleted(job_id=job.id, message=message)
+
+
+def _undeletable(job: TrainingJob) -> RefusedError | None:
+    if job.status in WAITS_OR_RUNS:
+        return conflict(job, "deleted", "stop it first")
+    if job.export_status in EXPORT_UNDER_WAY:
+        return RefusedError(ReplyErrorCode.CONFLICT, f"job {job.id} is being exported; delete it after that")
+    return None
 
 
 async def _deleted_before(ctx: Context, job_id: str, sender: Sender) -> JobDeleted:
@@ -203,14 +224,41 @@ async def _removed(ctx: Context, job: TrainingJob) -> bool:
         return await persistently(ctx, "a removal", lambda: ctx.store.get_job(job.id), job_id=job.id) is None
 
 
-async def _change(ctx: Context, job_id: str, step: Step) -> TrainingJob:
+async def _change(ctx: Context, command: str, job_id: str, sender: Sender, step: Step) -> TrainingJob:
+    """Change a job by a command, or note that it is refused."""
+    refusals: list[RefusedError] = []
+
+    def step_or_note(job: TrainingJob) -> TrainingJob | None:
+        refusals.clear()
+        try:
+            return step(job)
+        except RefusedError as refused:
+            if sender.message_id is None:
+                raise
+            refusals.append(refused)
+            return with_reply(job, sender.message_id, rejected(command, refused))
+
     try:
-        job = await change_job(ctx, job_id, step)
+        job = await change_job(ctx, job_id, step_or_note)
     except FolderTakenError as taken:
         raise RefusedError(ReplyErrorCode.CONFLICT, str(taken)) from None
     if job is None:
         raise not_found(job_id)
+    if refusals:
+        raise refusals[0]
     return job
+
+
+async def _noted(
+    ctx: Context, command: str, job: TrainingJob, sender: Sender, refused: RefusedError
+) -> RefusedError | UnavailableError:
+    """Note a refusal in the document on which it was decided; what to raise. Somebody wrote first: try again."""
+    if sender.message_id is None:
+        return refused
+    unless_replied(job, sender)
+    if await ctx.store.update_job(job, with_reply(job, sender.message_id, rejected(command, refused))):
+        return refused
+    return UnavailableError(f"job {job.id} was changed meanwhile")
 
 
 def _hurried(job: TrainingJob, order: StopOrder) -> TrainingJob | None:

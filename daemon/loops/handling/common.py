@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from daemon.loops.context import Context
 from schemas.enums import ReplyErrorCode
 from schemas.jobs import TrainingJob
-from schemas.replies import Fault, Reply
+from schemas.replies import Fault, Reply, ReplyError
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,12 @@ def unless_replied(job: TrainingJob, sender: Sender) -> None:
 def accepted(command: str, result: BaseModel) -> dict[str, object]:
     """The reply to remember in the document that a command changed."""
     return Reply(ok=True, command=command, result=result.model_dump()).model_dump(mode="json", exclude={"error"})
+
+
+def rejected(command: str, refused: RefusedError) -> dict[str, object]:
+    """The refusal to remember in the document on which it was decided."""
+    error = ReplyError(code=refused.code, message=refused.message, details=refused.details)
+    return Reply(ok=False, command=command, error=error).model_dump(mode="json", exclude={"result"})
 
 
 async def get_job(ctx: Context, job_id: str) -> TrainingJob:

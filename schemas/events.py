@@ -206,7 +206,7 @@ class Device(Wire):
 
 
 class NodeData(Wire):
-    """A node changed its state: `swift.node.v1`, durable."""
+    """A node, or some of its devices, changed: `swift.node.v1`, durable."""
 
     node_id: str
     """The node's id."""
@@ -214,6 +214,8 @@ class NodeData(Wire):
     """What it does with new work now."""
     reason: str = ""
     """Why, in words for a person."""
+    devices: tuple[int, ...] = ()
+    """The devices that were drained or brought back, by index; empty where the node itself changed."""
 
 
 class CloudEvent(Wire):

@@ -4,6 +4,8 @@ Each raises `NVML_ERROR` where the driver, or the one device, does not answer. C
 version: where the driver lacks one, `pynvml` raises an error of NVML's for those, and one that is none for the others.
 """
 
+import contextlib
+import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NewType, TypeVar
@@ -24,7 +26,18 @@ _SICK = frozenset(
 )
 """What no device answers that is well, whatever it was asked."""
 
+_REFUSALS = frozenset(
+    {
+        _nvml.NVML_ERROR_NOT_SUPPORTED,
+        _nvml.NVML_ERROR_NO_PERMISSION,
+        _nvml.NVML_ERROR_FUNCTION_NOT_FOUND,
+        _nvml.NVML_ERROR_OPERATING_SYSTEM,
+    }
+)
+"""What a driver answers that never will do what it was asked."""
+
 Handle = NewType("Handle", object)
+EventSet = NewType("EventSet", object)
 T = TypeVar("T")
 
 
@@ -43,6 +56,15 @@ class Process:
 
     pid: int
     memory_mib: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Xid:
+    """An error that the driver has told of."""
+
+    gpu: int
+    """The device, as `listen` named it."""
+    number: int
 
 
 def start() -> int:
@@ -135,6 +157,40 @@ def _has_instance(device: Handle, place: int) -> bool:
     return or_none(lambda: _nvml.nvmlDeviceGetMigDeviceHandleByIndex(device, place)) is not None
 
 
+def new_events() -> EventSet:
+    """What events are waited for in."""
+    return EventSet(_nvml.nvmlEventSetCreate())
+
+
+def listen(events: EventSet, index: int) -> int:
+    """Have a device's Xid errors told there; the number by which they name it."""
+    device = handle(index)
+    _nvml.nvmlDeviceRegisterEvents(device, _nvml.nvmlEventTypeXidCriticalError, events)
+    return _address(device)
+
+
+def next_xid(events: EventSet, timeout_ms: int) -> Xid | None:
+    """Wait for an error; None: there was none for so long."""
+    try:
+        found = _nvml.nvmlEventSetWait_v2(events, timeout_ms)
+    except NVML_ERROR as error:
+        if _code(error) == _nvml.NVML_ERROR_TIMEOUT:
+            return None
+        raise
+    return Xid(_address(found.device), int(found.eventData))
+
+
+def free_events(events: EventSet) -> None:
+    """Wait there no more. One that a driver has forgotten is no error."""
+    with contextlib.suppress(NVML_ERROR):
+        _nvml.nvmlEventSetFree(events)
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether asking again is of no use."""
+    return _code(error) in _REFUSALS
+
+
 def or_none(call: Callable[[], T]) -> T | None:
     """An answer, or None where this device has none. Raises where the device, or the driver, is not well."""
     try:
@@ -143,6 +199,11 @@ def or_none(call: Callable[[], T]) -> T | None:
         if _code(error) in _SICK:
             raise
         return None
+
+
+def _address(device: Any) -> int:
+    """Where a handle points to: the same for all handles of one device."""
+    return ctypes.cast(device, ctypes.c_void_p).value or 0
 
 
 def _code(error: Exception) -> int:

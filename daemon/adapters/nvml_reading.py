@@ -7,6 +7,7 @@ instance at best. What a device merely does not tell (no sensor, no permission) 
 
 import contextlib
 import time
+from dataclasses import dataclass
 
 import psutil
 
@@ -20,7 +21,16 @@ from schemas.events import Device, DeviceProcess
 log = get_log("nvml")
 
 
-def read_all(node_id: str, indices: tuple[int, ...]) -> tuple[Device, ...]:
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one reading found of one device."""
+
+    device: Device
+    ecc_errors: int = 0
+    """Memory errors that could not be corrected, since the driver was loaded or the device reset."""
+
+
+def read_all(node_id: str, indices: tuple[int, ...]) -> tuple[Reading, ...]:
     """These devices, each for itself."""
     with contextlib.suppress(NVML_ERROR):  # then every device says why
         nvml_calls.start_again()
@@ -32,22 +42,23 @@ def unreadable(node_id: str, index: int, reason: str) -> Device:
     return Device(node_id=node_id, index=index, name="unknown", state=DeviceState.UNHEALTHY, reason=reason)
 
 
-def _read_one(node_id: str, index: int) -> Device:
+def _read_one(node_id: str, index: int) -> Reading:
     try:
         return _read(node_id, index, nvml_calls.handle(index))
     except NVML_ERROR as error:
-        return unreadable(node_id, index, f"NVML: {error}")
+        return Reading(unreadable(node_id, index, f"NVML: {error}"))
     except Exception as error:  # what one device answers must not take the others with it
         log.crash("device_unreadable", "an answer that is not understood", error, index=index)
-        return unreadable(node_id, index, f"its answer is not understood: {type(error).__name__}: {error}")
+        return Reading(unreadable(node_id, index, f"its answer is not understood: {type(error).__name__}: {error}"))
 
 
-def _read(node_id: str, index: int, handle: Handle) -> Device:
+def _read(node_id: str, index: int, handle: Handle) -> Reading:
     instances = or_none(lambda: nvml_calls.mig_instances(handle))
     # a GPU in MIG mode tells its memory to privileged users only, and has no use for its own
     memory = nvml_calls.memory(handle) if instances is None else or_none(lambda: nvml_calls.memory(handle))
-    reason = _fault(index, instances, or_none(lambda: nvml_calls.ecc_errors(handle)) or 0)
-    return Device(
+    ecc_errors = or_none(lambda: nvml_calls.ecc_errors(handle)) or 0
+    reason = _fault(index, instances, ecc_errors)
+    device = Device(
         node_id=node_id,
         index=index,
         uuid=or_none(lambda: nvml_calls.uuid(handle)),
@@ -62,13 +73,18 @@ def _read(node_id: str, index: int, handle: Handle) -> Device:
         reason=reason,
         processes=tuple(_seen(entry) for entry in or_none(lambda: nvml_calls.processes(handle)) or ()),
     )
+    return Reading(device, ecc_errors)
+
+
+def ecc_evidence(errors: int) -> str:
+    """Memory errors, for a person."""
+    return f"{errors} memory error{'s' if errors > 1 else ''} that ECC could not correct since the driver was loaded"
 
 
 def _fault(index: int, instances: int | None, ecc_errors: int) -> str | None:
     """Why the device must not be given to a job."""
     if ecc_errors:
-        many = f"{ecc_errors} memory error{'s' if ecc_errors > 1 else ''}"
-        return f"{many} that ECC could not correct since the driver was loaded; reset it (nvidia-smi -i {index} -r)"
+        return f"{ecc_evidence(ecc_errors)}; reset it (nvidia-smi -i {index} -r)"
     if instances is not None:
         return (
             f"it is in MIG mode, with {instances} instance{'' if instances == 1 else 's'}, and only whole GPUs can be "

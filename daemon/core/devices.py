@@ -5,6 +5,8 @@ older ones do not tell apart, so memory without a process counts only above a ma
 said for a person, who has to find and ask them: pid, command, user, age and memory.
 """
 
+from dataclasses import dataclass
+
 from schemas.enums import DeviceState
 from schemas.events import Device, DeviceProcess
 
@@ -14,6 +16,16 @@ DRIVER_MIB = 1024
 NOT_READ_AGAIN = "its job has ended, and its memory has not been read again yet"
 """Of a device that the last reading found leased; who still sees its job is told of that in place of this."""
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFault:
+    """A sign that a device is sick."""
+
+    device: Device
+    """As last read, or as far as it is known."""
+    evidence: str
+    """What was seen, in words for a person."""
 
 
 class SeenProcess(DeviceProcess):

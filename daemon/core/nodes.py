@@ -10,7 +10,15 @@ from schemas.nodes import NodeRecord
 
 def node_moved(node: NodeRecord, state: NodeState, reason: str, *, at: datetime, by: str) -> NodeRecord:
     """The node in its new state, and the event that tells of it."""
+    return node_told(node.model_copy(update={"state": state, "reason": reason}), reason, at=at, by=by)
+
+
+def node_told(
+    node: NodeRecord, reason: str, *, at: datetime, by: str, devices: tuple[int, ...] = (), **internal: object
+) -> NodeRecord:
+    """The node with other changes to its internal part, and the event that tells why; `devices`: of which of them."""
     sequence = node.internal.sequence + 1
+    data = NodeData(node_id=node.node_id, state=node.state, reason=reason, devices=devices)
     event = CloudEvent(
         id=f"node-{node.node_id}-{sequence}",
         source=source_of(by),
@@ -18,8 +26,8 @@ def node_moved(node: NodeRecord, state: NodeState, reason: str, *, at: datetime,
         subject=node.node_id,
         time=at,
         sequence=sequence,
-        data=NodeData(node_id=node.node_id, state=state, reason=reason).model_dump(mode="json"),
+        data=data.model_dump(mode="json"),
     )
-    entry = OutboxEvent(sequence=sequence, routing_key=f"node.{node.node_id}.{state}", event=event)
-    internal = node.internal.model_copy(update={"sequence": sequence, "outbox": (*node.internal.outbox, entry)})
-    return node.model_copy(update={"state": state, "reason": reason, "internal": internal})
+    entry = OutboxEvent(sequence=sequence, routing_key=f"node.{node.node_id}.{node.state}", event=event)
+    changes = {"sequence": sequence, "outbox": (*node.internal.outbox, entry), **internal}
+    return node.model_copy(update={"internal": node.internal.model_copy(update=changes)})

@@ -20,7 +20,9 @@ from daemon.adapters.memory_files import MemoryFiles
 from daemon.adapters.memory_runs import MemoryRuns, Process
 from daemon.adapters.memory_store import MemoryStore
 from daemon.adapters.memory_toolchain import MemoryToolchain
+from daemon.core.devices import DeviceFault
 from daemon.loops.context import Context
+from daemon.loops.draining import draining
 from daemon.loops.fleet import read_devices
 from daemon.loops.heartbeat import come_online, heartbeat
 from daemon.loops.intake import intake
@@ -98,6 +100,8 @@ class GpuBoard:
             for index in range(count)
         ]
         self.reads = 0
+        self._faults: list[DeviceFault] = []
+        self._noticed = asyncio.Event()
 
     @property
     def uses_cuda(self) -> bool:
@@ -107,11 +111,22 @@ class GpuBoard:
         self.reads += 1
         return tuple(self.devices)
 
+    async def faults(self) -> tuple[DeviceFault, ...]:
+        await self._noticed.wait()
+        self._noticed.clear()
+        found, self._faults = tuple(self._faults), []
+        return found
+
     async def check(self) -> str:
         return "ok"
 
     async def close(self) -> None:
         """Nothing is open."""
+
+    def sicken(self, index: int, evidence: str) -> None:
+        """A sign that one device is sick."""
+        self._faults.append(DeviceFault(self.devices[index], evidence))
+        self._noticed.set()
 
     def set(self, index: int, **fields: object) -> None:
         """Change the reading of one device."""
@@ -146,6 +161,7 @@ class Daemon:
                 "outbox": outbox(ctx),
                 "heartbeat": heartbeat(ctx, started_at),
                 "telemetry": telemetry(ctx),
+                "draining": draining(ctx),
             }
             tasks = [group.create_task(known.pop(name), name=name) for name in lanes or LANES]
             for unused in known.values():

@@ -10,6 +10,7 @@
  *     gpu INDEX KEY=VALUE ...          a device: uuid name total used (MiB) util temp power (mW) ecc mig instances;
  *                                      `-` for what it does not have (NOT_SUPPORTED); spaces in a name are `_`
  *     process GPU PID MIB              a process that computes on it; MIB `-`: the driver does not tell
+ *     xid NUMBER GPU XID               an error that the driver tells of; numbers rise, so that each is told once
  *     fail FUNCTION GPU CODE           what this function answers for this device; `*` for any of either
  *     hang FUNCTION GPU                it does not return for as long as the file says so
  *
@@ -30,7 +31,7 @@
 typedef int Return;
 enum {
     SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7,
-    DRIVER_NOT_LOADED = 9, ARGUMENT_VERSION_MISMATCH = 25
+    DRIVER_NOT_LOADED = 9, TIMEOUT = 10, ARGUMENT_VERSION_MISMATCH = 25
 };
 
 #define MIB 1048576ULL
@@ -39,26 +40,35 @@ enum {
 #define MOST_ENTRIES 64
 #define MOST_INSTANCES 7
 #define WORD 64
+#define XID_EVENTS 8ULL
 #define NONE (-1)
 #define NOT_TOLD (~0ULL)
 
 typedef struct { char uuid[WORD], name[WORD]; long long total, used, util, temp, power, ecc, mig, instances; } Gpu;
 typedef struct { int gpu; unsigned pid; long long mib; } Process;
+typedef struct { long long number; int gpu; unsigned long long xid; } Event;
 typedef struct { char function[WORD]; int gpu; Return code; } Rule; /* code SUCCESS: it hangs */
 typedef struct {
     long long epoch, delay_us;
-    int gpus, processes, rules;
+    int gpus, processes, rules, events;
     Gpu gpu[MOST_GPUS];
     Process process[MOST_ENTRIES];
     Rule rule[MOST_ENTRIES];
+    Event event[MOST_ENTRIES];
 } State;
 struct device { int gpu, instance; };
+struct events { long long epoch, told; int heard[MOST_GPUS]; };
 
 /* As nvml.h has them. */
 typedef struct { unsigned long long total, free, used; } Memory;
 typedef struct { unsigned version; unsigned long long total, reserved, free, used; } MemoryV2;
 typedef struct { unsigned gpu, memory; } Utilization;
 typedef struct { unsigned pid; unsigned long long used; unsigned gpu_instance, compute_instance; } ProcessInfo;
+typedef struct {
+    struct device *device;
+    unsigned long long type, data;
+    unsigned gpu_instance, compute_instance;
+} EventData;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static State state;
@@ -103,6 +113,8 @@ static void take(State *into, char *line) {
         for (char *word = strtok_r(line, " \n", &rest); word; word = strtok_r(NULL, " \n", &rest)) set(gpu, word);
     } else if (!strncmp(line, "process ", 8) && got == 3 && into->processes < MOST_ENTRIES)
         into->process[into->processes++] = (Process){atoi(a), (unsigned)atoi(b), number(c)};
+    else if (!strncmp(line, "xid ", 4) && got == 3 && into->events < MOST_ENTRIES)
+        into->event[into->events++] = (Event){number(a), atoi(b), (unsigned long long)atoi(c)};
     else if (into->rules < MOST_ENTRIES && ((!strncmp(line, "fail ", 5) && got == 3) || !strncmp(line, "hang ", 5))) {
         Rule *rule = &into->rule[into->rules++];
         snprintf(rule->function, WORD, "%s", a);
@@ -311,6 +323,55 @@ Return nvmlDeviceGetComputeRunningProcesses_v3(struct device *device, unsigned *
 Return nvmlDeviceGetComputeRunningProcesses_v2(struct device *device, unsigned *count, ProcessInfo *infos) {
     DEVICE(device);
     return list(device, count, infos);
+}
+
+/* ------------------------------------------------------------ events */
+
+Return nvmlEventSetCreate(struct events **set) {
+    BEGIN(NONE);
+    *set = calloc(1, sizeof **set);
+    (*set)->epoch = state.epoch;
+    if (state.events) (*set)->told = state.event[state.events - 1].number;
+    return end(SUCCESS);
+}
+
+Return nvmlEventSetFree(struct events *set) {
+    free(set);
+    return SUCCESS;
+}
+
+Return nvmlDeviceRegisterEvents(struct device *device, unsigned long long types, struct events *set) {
+    DEVICE(device);
+    if (types != XID_EVENTS) return end(NOT_SUPPORTED);
+    set->heard[device->gpu] = 1;
+    return end(SUCCESS);
+}
+
+static const Event *next_event(struct events *set) {
+    for (int i = 0; i < state.events; i++) {
+        const Event *event = &state.event[i];
+        if (event->number <= set->told) continue;
+        set->told = event->number;
+        if (event->gpu >= 0 && event->gpu < MOST_GPUS && set->heard[event->gpu]) return event;
+    }
+    return NULL;
+}
+
+/* Waits without the lock, as the real one does: readings go on meanwhile. */
+Return nvmlEventSetWait_v2(struct events *set, EventData *data, unsigned timeout_ms) {
+    const struct timespec pause = {0, 5 * 1000 * 1000};
+    for (unsigned waited_ms = 0;; waited_ms += 5) {
+        BEGIN(NONE);
+        if (set->epoch != state.epoch) return end(INVALID_ARGUMENT);
+        const Event *event = next_event(set);
+        if (event) {
+            *data = (EventData){&devices[event->gpu], XID_EVENTS, event->xid, ~0U, ~0U};
+            return end(SUCCESS);
+        }
+        end(SUCCESS);
+        if (waited_ms >= timeout_ms) return TIMEOUT;
+        nanosleep(&pause, NULL);
+    }
 }
 
 /* ------------------------------------------------------------ MIG */

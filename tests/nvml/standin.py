@@ -73,6 +73,7 @@ class Driver:
         self._gpus = [Gpu(f"GPU-0000000{index}-aaaa-bbbb-cccc-0123456789ab") for index in range(count)]
         self._processes: list[tuple[int, int, int | None]] = []
         self._rules: list[str] = []
+        self._xids: list[tuple[int, int]] = []
         self._epoch = 1
         self._delay_us = 0
         self._write()
@@ -103,6 +104,11 @@ class Driver:
         """Whatever ran on a device is gone, with its memory."""
         self._processes = [entry for entry in self._processes if entry[0] != gpu]
         self.change(gpu, used=4)
+
+    def xid(self, gpu: int, number: int) -> None:
+        """The driver tells of an error, once, to whoever listens by now."""
+        self._xids.append((gpu, number))
+        self._write()
 
     def fail(self, function: str, gpu: int | str, code: int) -> None:
         """From now on this function answers so for this device; `*` for any."""
@@ -149,6 +155,7 @@ class Driver:
         lines = [f"epoch {self._epoch}", f"delay {self._delay_us}"]
         lines += [gpu.line(index) for index, gpu in enumerate(self._gpus)]
         lines += [f"process {gpu} {pid} {'-' if mib is None else mib}" for gpu, pid, mib in self._processes]
+        lines += [f"xid {number} {gpu} {xid}" for number, (gpu, xid) in enumerate(self._xids, 1)]
         new = self._state.with_suffix(".new")
         new.write_text("\n".join([*lines, *self._rules]) + "\n")
         now = time.time_ns()  # the file system's own clock is coarser than two changes in a row

@@ -225,6 +225,32 @@ async def test_sick_devices_are_shown_and_never_given(room: Room) -> None:
         await room.cancelled(one)
 
 
+async def test_a_device_with_a_hardware_error_is_drained_over_a_restart_until_it_is_brought_back(room: Room) -> None:
+    driver = room.driver
+    job_id = await room.running(gpu_id="3")
+    driver.xid(2, 13)
+    driver.xid(3, 95)
+    drained = await room.told(3, state="drained")
+    assert drained["reason"] == "Xid 95, uncontained memory error; see node.resume"
+    assert (await room.gpus())[3]["job_id"] == job_id, "its job goes on"
+    assert (await room.gpus())[2]["state"] == "free", "13 is the application's"
+    event = await room.probe.until(lambda event: event["data"].get("devices") == [3])
+    assert event["data"]["reason"] == "device 3 is drained: Xid 95, uncontained memory error"
+    assert (await room.probe.call("job.status", {"job_id": job_id}))["status"] == "running"
+    await room.cancelled(job_id)
+
+    assert await room.daemon.stop() == 0
+    await room.daemon.start()
+    waiting = await room.create(gpu_id="3")
+    assert "Xid 95" in await room.wait_reason(waiting, "device 3 is drained")
+    await room.probe.call("node.resume", {"node_id": "node-1", "devices": [3]})
+    await room.probe.status(waiting, "running")
+    await room.cancelled(waiting)
+
+    calls = driver.calls()
+    assert room.daemon.pid not in {call.thread for call in calls}, "the event loop's thread has called the driver"
+
+
 async def test_a_driver_that_hangs_takes_all_devices_out_and_not_the_daemon(room: Room) -> None:
     job_id = await room.running(gpu_id="0")
     room.driver.hang()

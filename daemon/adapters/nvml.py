@@ -17,6 +17,7 @@ from daemon.adapters.nvml_calls import NVML_ERROR
 from daemon.adapters.nvml_events import XidThread
 from daemon.adapters.nvml_faults import Faults
 from daemon.adapters.nvml_reading import Reading, read_all, unreadable
+from daemon.adapters.nvml_topology import Topology
 from daemon.core.devices import DeviceFault
 from schemas.enums import DeviceState
 from schemas.events import Device
@@ -45,6 +46,7 @@ class NvmlDevices:
         self._read_limit_s = read_limit_s
         self._last: tuple[Device, ...] = ()
         self._reading: asyncio.Future[tuple[Reading, ...]] | None = None
+        self._topology = Topology()
         self._faults = Faults()
         self._events: XidThread | None = None
         count = _start(start_limit_s)
@@ -74,7 +76,7 @@ class NvmlDevices:
         if self._reading is not None:
             await _wait_until(until_s, self._reading)
         if self._reading is None or self._reading.done():
-            self._reading = _in_thread(lambda: read_all(self._node_id, self._indices))
+            self._reading = _in_thread(lambda: read_all(self._node_id, self._indices, self._topology))
         if await _wait_until(until_s, self._reading):
             readings = self._reading.result()
             self._faults.read(readings)

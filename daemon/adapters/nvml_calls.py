@@ -8,7 +8,8 @@ import contextlib
 import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NewType, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, NewType, TypeVar
 
 import pynvml
 
@@ -36,6 +37,17 @@ _REFUSALS = frozenset(
 )
 """What a driver answers that never will do what it was asked."""
 
+_CLOSENESS = MappingProxyType(
+    {
+        _nvml.NVML_TOPOLOGY_INTERNAL: 50,
+        _nvml.NVML_TOPOLOGY_SINGLE: 40,
+        _nvml.NVML_TOPOLOGY_MULTIPLE: 30,
+        _nvml.NVML_TOPOLOGY_HOSTBRIDGE: 20,
+        _nvml.NVML_TOPOLOGY_NODE: 10,
+        _nvml.NVML_TOPOLOGY_SYSTEM: 0,
+    }
+)
+
 Handle = NewType("Handle", object)
 EventSet = NewType("EventSet", object)
 T = TypeVar("T")
@@ -56,6 +68,23 @@ class Process:
 
     pid: int
     memory_mib: float | None
+
+
+class Place(NamedTuple):
+    """Where a device is on the PCI bus."""
+
+    domain: int
+    bus: int
+    device: int
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An NVLink that is up."""
+
+    place: Place | None
+    """The other end, where it is told."""
+    to_switch: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +184,42 @@ def mig_instances(device: Handle) -> int | None:
 
 def _has_instance(device: Handle, place: int) -> bool:
     return or_none(lambda: _nvml.nvmlDeviceGetMigDeviceHandleByIndex(device, place)) is not None
+
+
+def place(device: Handle) -> Place:
+    """Its own."""
+    return _place(_nvml.nvmlDeviceGetPciInfo(device))
+
+
+def common_ancestor(device: Handle, other: Handle) -> int | None:
+    """How close two devices are by PCIe, as `Device.peers` has it; None for a level that is not known here."""
+    return _CLOSENESS.get(_nvml.nvmlDeviceGetTopologyCommonAncestor(device, other))
+
+
+def links(device: Handle) -> list[Link]:
+    """Its NVLinks that are up; none where it has no NVLink."""
+    found: list[Link] = []
+    for number in range(_nvml.NVML_NVLINK_MAX_LINKS):
+        state = _link_state(device, number)
+        if state is None:
+            break
+        if state == _nvml.NVML_FEATURE_ENABLED:
+            found.append(_link(device, number))
+    return found
+
+
+def _link_state(device: Handle, number: int) -> int | None:
+    return or_none(lambda: int(_nvml.nvmlDeviceGetNvLinkState(device, number)))
+
+
+def _link(device: Handle, number: int) -> Link:
+    kind = or_none(lambda: int(_nvml.nvmlDeviceGetNvLinkRemoteDeviceType(device, number)))
+    end = or_none(lambda: _place(_nvml.nvmlDeviceGetNvLinkRemotePciInfo(device, number)))
+    return Link(end, kind == _nvml.NVML_NVLINK_DEVICE_TYPE_SWITCH)
+
+
+def _place(info: Any) -> Place:
+    return Place(int(info.domain), int(info.bus), int(info.device))
 
 
 def new_events() -> EventSet:

@@ -7,12 +7,13 @@ instance at best. What a device merely does not tell (no sensor, no permission) 
 
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psutil
 
 from daemon.adapters import nvml_calls
 from daemon.adapters.nvml_calls import NVML_ERROR, Handle, Process, or_none
+from daemon.adapters.nvml_topology import Peers, Topology
 from daemon.core.devices import SeenProcess, age_text
 from daemon.logs import get_log
 from schemas.enums import DeviceState
@@ -30,11 +31,17 @@ class Reading:
     """Memory errors that could not be corrected, since the driver was loaded or the device reset."""
 
 
-def read_all(node_id: str, indices: tuple[int, ...]) -> tuple[Reading, ...]:
-    """These devices, each for itself."""
+def read_all(node_id: str, indices: tuple[int, ...], topology: Topology) -> tuple[Reading, ...]:
+    """These devices, each for itself, with how close they are to each other."""
     with contextlib.suppress(NVML_ERROR):  # then every device says why
         nvml_calls.start_again()
-    return tuple(_read_one(node_id, index) for index in indices)
+    readings = [_read_one(node_id, index) for index in indices]
+    peers = topology.peers_of([reading.device for reading in readings])
+    return tuple(_with_peers(reading, peers.get(reading.device.index)) for reading in readings)
+
+
+def _with_peers(reading: Reading, peers: Peers | None) -> Reading:
+    return replace(reading, device=reading.device.model_copy(update={"peers": dict(peers)})) if peers else reading
 
 
 def unreadable(node_id: str, index: int, reason: str) -> Device:

@@ -10,6 +10,8 @@
  *     gpu INDEX KEY=VALUE ...          a device: uuid name total used (MiB) util temp power (mW) ecc mig instances;
  *                                      `-` for what it does not have (NOT_SUPPORTED); spaces in a name are `_`
  *     process GPU PID MIB              a process that computes on it; MIB `-`: the driver does not tell
+ *     near GPU GPU LEVEL               what two devices have in common on the PCI bus, as NVML numbers it
+ *     links GPU PEER COUNT             NVLinks that are up; PEER `switch`: they go to an NVSwitch
  *     xid NUMBER GPU XID               an error that the driver tells of; numbers rise, so that each is told once
  *     fail FUNCTION GPU CODE           what this function answers for this device; `*` for any of either
  *     hang FUNCTION GPU                it does not return for as long as the file says so
@@ -38,6 +40,8 @@ enum {
 #define RESERVED_MIB 600 /* the driver's own share */
 #define MOST_GPUS 16
 #define MOST_ENTRIES 64
+#define MOST_PAIRS 256
+#define MOST_LINKS 18
 #define MOST_INSTANCES 7
 #define WORD 64
 #define XID_EVENTS 8ULL
@@ -46,15 +50,17 @@ enum {
 
 typedef struct { char uuid[WORD], name[WORD]; long long total, used, util, temp, power, ecc, mig, instances; } Gpu;
 typedef struct { int gpu; unsigned pid; long long mib; } Process;
+typedef struct { int gpu, other, value; } Pair; /* other NONE: a switch */
 typedef struct { long long number; int gpu; unsigned long long xid; } Event;
 typedef struct { char function[WORD]; int gpu; Return code; } Rule; /* code SUCCESS: it hangs */
 typedef struct {
     long long epoch, delay_us;
-    int gpus, processes, rules, events;
+    int gpus, processes, rules, events, nears, links;
     Gpu gpu[MOST_GPUS];
     Process process[MOST_ENTRIES];
     Rule rule[MOST_ENTRIES];
     Event event[MOST_ENTRIES];
+    Pair near[MOST_PAIRS], link[MOST_PAIRS];
 } State;
 struct device { int gpu, instance; };
 struct events { long long epoch, told; int heard[MOST_GPUS]; };
@@ -64,6 +70,11 @@ typedef struct { unsigned long long total, free, used; } Memory;
 typedef struct { unsigned version; unsigned long long total, reserved, free, used; } MemoryV2;
 typedef struct { unsigned gpu, memory; } Utilization;
 typedef struct { unsigned pid; unsigned long long used; unsigned gpu_instance, compute_instance; } ProcessInfo;
+typedef struct {
+    char legacy_id[16];
+    unsigned domain, bus, device, id, subsystem;
+    char bus_id[32];
+} PciInfo;
 typedef struct {
     struct device *device;
     unsigned long long type, data;
@@ -113,6 +124,10 @@ static void take(State *into, char *line) {
         for (char *word = strtok_r(line, " \n", &rest); word; word = strtok_r(NULL, " \n", &rest)) set(gpu, word);
     } else if (!strncmp(line, "process ", 8) && got == 3 && into->processes < MOST_ENTRIES)
         into->process[into->processes++] = (Process){atoi(a), (unsigned)atoi(b), number(c)};
+    else if (!strncmp(line, "near ", 5) && got == 3 && into->nears < MOST_PAIRS)
+        into->near[into->nears++] = (Pair){atoi(a), atoi(b), atoi(c)};
+    else if (!strncmp(line, "links ", 6) && got == 3 && into->links < MOST_PAIRS)
+        into->link[into->links++] = (Pair){atoi(a), strcmp(b, "switch") ? atoi(b) : NONE, atoi(c)};
     else if (!strncmp(line, "xid ", 4) && got == 3 && into->events < MOST_ENTRIES)
         into->event[into->events++] = (Event){number(a), atoi(b), (unsigned long long)atoi(c)};
     else if (into->rules < MOST_ENTRIES && ((!strncmp(line, "fail ", 5) && got == 3) || !strncmp(line, "hang ", 5))) {
@@ -323,6 +338,70 @@ Return nvmlDeviceGetComputeRunningProcesses_v3(struct device *device, unsigned *
 Return nvmlDeviceGetComputeRunningProcesses_v2(struct device *device, unsigned *count, ProcessInfo *infos) {
     DEVICE(device);
     return list(device, count, infos);
+}
+
+/* ------------------------------------------------------------ topology */
+
+static Return pci(PciInfo *info, int gpu) {
+    memset(info, 0, sizeof *info);
+    info->bus = gpu == NONE ? 0xc0 : 0x10 + (unsigned)gpu;
+    snprintf(info->bus_id, sizeof info->bus_id, "00000000:%02X:00.0", info->bus);
+    return end(SUCCESS);
+}
+
+Return nvmlDeviceGetPciInfo_v3(struct device *device, PciInfo *info) {
+    DEVICE(device);
+    return pci(info, device->gpu);
+}
+
+Return nvmlDeviceGetTopologyCommonAncestor(struct device *device, struct device *other, unsigned *level) {
+    DEVICE(device);
+    for (int i = 0; i < state.nears; i++) {
+        const Pair *pair = &state.near[i];
+        if ((pair->gpu == device->gpu && pair->other == other->gpu)
+            || (pair->gpu == other->gpu && pair->other == device->gpu))
+            return answer(level, pair->value);
+    }
+    return end(NOT_SUPPORTED);
+}
+
+/* The other end of a link: 1, or 0 where it is down. Links are numbered in the order of the file. */
+static int link_end(int gpu, unsigned link, int *other) {
+    for (int i = 0; i < state.links; i++) {
+        if (state.link[i].gpu != gpu) continue;
+        *other = state.link[i].other;
+        if (link < (unsigned)state.link[i].value) return 1;
+        link -= (unsigned)state.link[i].value;
+    }
+    return 0;
+}
+
+static int has_links(int gpu) {
+    int other;
+    return link_end(gpu, 0, &other);
+}
+
+#define LINK(device, link) \
+    DEVICE(device); \
+    int other = NONE; \
+    if (!has_links((device)->gpu)) return end(NOT_SUPPORTED); \
+    if ((link) >= MOST_LINKS) return end(INVALID_ARGUMENT); \
+    int up = link_end((device)->gpu, link, &other)
+
+Return nvmlDeviceGetNvLinkState(struct device *device, unsigned link, unsigned *active) {
+    LINK(device, link);
+    return answer(active, up);
+}
+
+Return nvmlDeviceGetNvLinkRemoteDeviceType(struct device *device, unsigned link, unsigned *type) {
+    LINK(device, link);
+    if (!up) return end(NOT_SUPPORTED);
+    return answer(type, other == NONE ? 2 : 0);
+}
+
+Return nvmlDeviceGetNvLinkRemotePciInfo_v2(struct device *device, unsigned link, PciInfo *info) {
+    LINK(device, link);
+    return up ? pci(info, other) : end(NOT_SUPPORTED);
 }
 
 /* ------------------------------------------------------------ events */

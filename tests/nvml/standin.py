@@ -73,6 +73,7 @@ class Driver:
         self._gpus = [Gpu(f"GPU-0000000{index}-aaaa-bbbb-cccc-0123456789ab") for index in range(count)]
         self._processes: list[tuple[int, int, int | None]] = []
         self._rules: list[str] = []
+        self._pairs: list[str] = []
         self._xids: list[tuple[int, int]] = []
         self._epoch = 1
         self._delay_us = 0
@@ -104,6 +105,16 @@ class Driver:
         """Whatever ran on a device is gone, with its memory."""
         self._processes = [entry for entry in self._processes if entry[0] != gpu]
         self.change(gpu, used=4)
+
+    def near(self, gpu: int, other: int, level: int) -> None:
+        """What two devices have in common on the PCI bus, as NVML numbers it."""
+        self._pairs.append(f"near {gpu} {other} {level}")
+        self._write()
+
+    def links(self, gpu: int, peer: int | str, count: int) -> None:
+        """A device has so many NVLinks to a peer, or to a `switch`."""
+        self._pairs.append(f"links {gpu} {peer} {count}")
+        self._write()
 
     def xid(self, gpu: int, number: int) -> None:
         """The driver tells of an error, once, to whoever listens by now."""
@@ -157,7 +168,7 @@ class Driver:
         lines += [f"process {gpu} {pid} {'-' if mib is None else mib}" for gpu, pid, mib in self._processes]
         lines += [f"xid {number} {gpu} {xid}" for number, (gpu, xid) in enumerate(self._xids, 1)]
         new = self._state.with_suffix(".new")
-        new.write_text("\n".join([*lines, *self._rules]) + "\n")
+        new.write_text("\n".join([*lines, *self._pairs, *self._rules]) + "\n")
         now = time.time_ns()  # the file system's own clock is coarser than two changes in a row
         os.utime(new, ns=(now, now))
         new.replace(self._state)

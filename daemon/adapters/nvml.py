@@ -16,6 +16,7 @@ from daemon.adapters import nvml_calls
 from daemon.adapters.nvml_calls import NVML_ERROR
 from daemon.adapters.nvml_events import XidThread
 from daemon.adapters.nvml_faults import Faults
+from daemon.adapters.nvml_mig import Instances, gpu_of
 from daemon.adapters.nvml_reading import Reading, read_all, unreadable
 from daemon.adapters.nvml_topology import Topology
 from daemon.core.devices import DeviceFault
@@ -47,6 +48,7 @@ class NvmlDevices:
         self._last: tuple[Device, ...] = ()
         self._reading: asyncio.Future[tuple[Reading, ...]] | None = None
         self._topology = Topology()
+        self._instances = Instances()
         self._faults = Faults()
         self._events: XidThread | None = None
         count = _start(start_limit_s)
@@ -76,7 +78,7 @@ class NvmlDevices:
         if self._reading is not None:
             await _wait_until(until_s, self._reading)
         if self._reading is None or self._reading.done():
-            self._reading = _in_thread(lambda: read_all(self._node_id, self._indices, self._topology))
+            self._reading = _in_thread(lambda: read_all(self._node_id, self._indices, self._topology, self._instances))
         if await _wait_until(until_s, self._reading):
             readings = self._reading.result()
             self._faults.read(readings)
@@ -99,7 +101,8 @@ class NvmlDevices:
         return await self._faults.take()
 
     def _on_xid(self, gpu: int, number: int) -> None:
-        known = [device for device in self._last if device.index == gpu]
+        """Evidence against the GPU, or all its instances: what the hardware wants is a reset of the whole."""
+        known = [device for device in self._last if gpu_of(device.index) == gpu]
         for device in known or [unreadable(self._node_id, gpu, "")]:
             self._faults.xid(device, number)
 

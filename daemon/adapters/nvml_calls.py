@@ -174,16 +174,17 @@ def ecc_errors(device: Handle) -> int:
     )
 
 
-def mig_instances(device: Handle) -> int | None:
-    """How many MIG instances it is cut into; None where it is not in MIG mode."""
+def mig_instances(device: Handle) -> list[Handle] | None:
+    """The MIG instances that it is cut into, in NVML's order; None where it is not in MIG mode."""
     if _nvml.nvmlDeviceGetMigMode(device)[0] != _nvml.NVML_DEVICE_MIG_ENABLE:
         return None
     most = or_none(lambda: int(_nvml.nvmlDeviceGetMaxMigDeviceCount(device))) or 0
-    return sum(_has_instance(device, place) for place in range(most))
+    found = (_instance(device, number) for number in range(most))
+    return [instance for instance in found if instance is not None]
 
 
-def _has_instance(device: Handle, place: int) -> bool:
-    return or_none(lambda: _nvml.nvmlDeviceGetMigDeviceHandleByIndex(device, place)) is not None
+def _instance(device: Handle, number: int) -> Handle | None:
+    return or_none(lambda: Handle(_nvml.nvmlDeviceGetMigDeviceHandleByIndex(device, number)))
 
 
 def place(device: Handle) -> Place:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from daemon.adapters import nvml_calls
 from daemon.adapters.nvml_calls import NVML_ERROR, Handle, Place, or_none
+from daemon.core.devices import is_mig
 from daemon.logs import get_log
 from schemas.events import Device
 
@@ -43,8 +44,11 @@ class Topology:
         self._peers: dict[int, dict[str, int]] = {}
 
     def peers_of(self, devices: Sequence[Device]) -> Mapping[int, Peers]:
-        """For each of these indices its closeness to others, by their indices as text. A lost device is no new one."""
-        seen = {device.uuid: device.index for device in devices if device.uuid is not None}
+        """For each of these indices its closeness to others, by their indices as text. A lost device is no new one.
+
+        MIG instances have no peers: a job has one of them or none.
+        """
+        seen = {device.uuid: device.index for device in devices if device.uuid is not None and not is_mig(device)}
         if not self._known.issuperset(seen):
             self._known = frozenset(seen)
             try:

@@ -7,9 +7,11 @@
  *
  *     epoch N                          the driver's load: whoever began under another one is told UNINITIALIZED
  *     delay MICROSECONDS               how long every call takes
- *     gpu INDEX KEY=VALUE ...          a device: uuid name total used (MiB) util temp power (mW) ecc mig instances;
+ *     gpu INDEX KEY=VALUE ...          a device: uuid name total used (MiB) util temp power (mW) ecc mig;
  *                                      `-` for what it does not have (NOT_SUPPORTED); spaces in a name are `_`
- *     process GPU PID MIB              a process that computes on it; MIB `-`: the driver does not tell
+ *     instance GPU PLACE KEY=VALUE ... a MIG instance of it, as far as its mode says so: uuid name total used
+ *     process GPU PID MIB PLACE        a process that computes on it, on an instance or (`-`) on the whole; MIB `-`: the
+ *                                      driver does not tell
  *     near GPU GPU LEVEL               what two devices have in common on the PCI bus, as NVML numbers it
  *     links GPU PEER COUNT             NVLinks that are up; PEER `switch`: they go to an NVSwitch
  *     xid NUMBER GPU XID               an error that the driver tells of; numbers rise, so that each is told once
@@ -48,15 +50,15 @@ enum {
 #define NONE (-1)
 #define NOT_TOLD (~0ULL)
 
-typedef struct { char uuid[WORD], name[WORD]; long long total, used, util, temp, power, ecc, mig, instances; } Gpu;
-typedef struct { int gpu; unsigned pid; long long mib; } Process;
+typedef struct { char uuid[WORD], name[WORD]; long long total, used, util, temp, power, ecc, mig; } Gpu;
+typedef struct { int gpu, place; unsigned pid; long long mib; } Process;
 typedef struct { int gpu, other, value; } Pair; /* other NONE: a switch */
 typedef struct { long long number; int gpu; unsigned long long xid; } Event;
 typedef struct { char function[WORD]; int gpu; Return code; } Rule; /* code SUCCESS: it hangs */
 typedef struct {
     long long epoch, delay_us;
     int gpus, processes, rules, events, nears, links;
-    Gpu gpu[MOST_GPUS];
+    Gpu gpu[MOST_GPUS], instance[MOST_GPUS][MOST_INSTANCES]; /* no uuid: there is none */
     Process process[MOST_ENTRIES];
     Rule rule[MOST_ENTRIES];
     Event event[MOST_ENTRIES];
@@ -109,21 +111,29 @@ static void set(Gpu *gpu, char *word) {
     else if (!strcmp(word, "power")) gpu->power = number(value);
     else if (!strcmp(word, "ecc")) gpu->ecc = number(value);
     else if (!strcmp(word, "mig")) gpu->mig = number(value);
-    else if (!strcmp(word, "instances")) gpu->instances = number(value);
+}
+
+static void set_all(Gpu *gpu, char *line) {
+    char *rest = NULL;
+    for (char *word = strtok_r(line, " \n", &rest); word; word = strtok_r(NULL, " \n", &rest)) set(gpu, word);
 }
 
 static void take(State *into, char *line) {
-    char a[WORD], b[WORD], c[WORD];
-    int got = sscanf(line, "%*s %63s %63s %63s", a, b, c);
+    char a[WORD], b[WORD], c[WORD], d[WORD];
+    int got = sscanf(line, "%*s %63s %63s %63s %63s", a, b, c, d);
     if (!strncmp(line, "epoch ", 6) && got >= 1) into->epoch = number(a);
     else if (!strncmp(line, "delay ", 6) && got >= 1) into->delay_us = number(a);
     else if (!strncmp(line, "gpu ", 4) && got >= 1 && atoi(a) >= 0 && atoi(a) < MOST_GPUS) {
         Gpu *gpu = &into->gpu[atoi(a)];
         if (atoi(a) >= into->gpus) into->gpus = atoi(a) + 1;
-        char *rest = NULL;
-        for (char *word = strtok_r(line, " \n", &rest); word; word = strtok_r(NULL, " \n", &rest)) set(gpu, word);
-    } else if (!strncmp(line, "process ", 8) && got == 3 && into->processes < MOST_ENTRIES)
-        into->process[into->processes++] = (Process){atoi(a), (unsigned)atoi(b), number(c)};
+        set_all(gpu, line);
+    } else if (!strncmp(line, "instance ", 9) && got >= 2 && (unsigned)atoi(a) < MOST_GPUS
+               && (unsigned)atoi(b) < MOST_INSTANCES) {
+        Gpu *instance = &into->instance[atoi(a)][atoi(b)];
+        instance->util = instance->temp = instance->power = instance->ecc = instance->mig = NONE;
+        set_all(instance, line);
+    } else if (!strncmp(line, "process ", 8) && got == 4 && into->processes < MOST_ENTRIES)
+        into->process[into->processes++] = (Process){atoi(a), (int)number(d), (unsigned)atoi(b), number(c)};
     else if (!strncmp(line, "near ", 5) && got == 3 && into->nears < MOST_PAIRS)
         into->near[into->nears++] = (Pair){atoi(a), atoi(b), atoi(c)};
     else if (!strncmp(line, "links ", 6) && got == 3 && into->links < MOST_PAIRS)
@@ -206,8 +216,12 @@ static Return end(Return code) {
 #define DEVICE(device) \
     if (!(device) || (device)->gpu < 0 || (device)->gpu >= MOST_GPUS) return INVALID_ARGUMENT; \
     BEGIN((device)->gpu); \
-    const Gpu *gpu = &state.gpu[(device)->gpu]; \
-    (void)gpu
+    const Gpu *gpu = figures(device); \
+    if (!gpu->uuid[0]) return end(NOT_FOUND)
+
+static const Gpu *figures(const struct device *device) {
+    return device->instance == NONE ? &state.gpu[device->gpu] : &state.instance[device->gpu][device->instance];
+}
 
 static Return answer(unsigned *into, long long value) {
     if (value != NONE) *into = (unsigned)value;
@@ -321,7 +335,7 @@ static Return list(struct device *device, unsigned *count, ProcessInfo *infos) {
     unsigned found = 0, room = *count;
     for (int i = 0; i < state.processes; i++) {
         const Process *process = &state.process[i];
-        if (process->gpu != device->gpu) continue;
+        if (process->gpu != device->gpu || (device->instance != NONE && device->instance != process->place)) continue;
         if (infos && found < room)
             infos[found] = (ProcessInfo){process->pid, process->mib == NONE ? NOT_TOLD : process->mib * MIB, ~0U, ~0U};
         found++;
@@ -470,7 +484,7 @@ Return nvmlDeviceGetMaxMigDeviceCount(struct device *device, unsigned *count) {
 Return nvmlDeviceGetMigDeviceHandleByIndex(struct device *device, unsigned index, struct device **instance) {
     DEVICE(device);
     if (index >= MOST_INSTANCES) return end(INVALID_ARGUMENT);
-    if (gpu->mig != 1 || (long long)index >= gpu->instances) return end(NOT_FOUND);
+    if (gpu->mig != 1 || !state.instance[device->gpu][index].uuid[0]) return end(NOT_FOUND);
     instances[device->gpu][index] = (struct device){device->gpu, (int)index};
     *instance = &instances[device->gpu][index];
     return end(SUCCESS);

@@ -119,7 +119,7 @@ class NvmlDevices:
             await asyncio.wait({_in_thread(self._stop)}, timeout=self._read_limit_s)
 
     def _stop(self) -> None:
-        if self._events is None or self._events.ended(self._read_limit_s):
+        if self._events is None or self._events.ended():
             with contextlib.suppress(NVML_ERROR):
                 nvml_calls.stop()
 

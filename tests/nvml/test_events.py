@@ -111,14 +111,18 @@ async def test_a_thread_that_hangs_in_the_driver_is_left_behind(driver: Driver) 
 
 def heard(driver: Driver) -> tuple[XidThread, list[tuple[int, int]]]:
     """A thread that listens to all devices, and what it tells."""
-    NvmlDevices("n", None)
+    NvmlDevices("n", None)  # begins with NVML
     told: list[tuple[int, int]] = []
     return XidThread(tuple(range(8)), lambda gpu, number: told.append((gpu, number)), again_s=0.01), told
 
 
 @pytest.mark.parametrize(
     ("function", "code"),
-    [("nvmlEventSetCreate", FUNCTION_NOT_FOUND), ("nvmlDeviceRegisterEvents", NO_PERMISSION)],
+    [
+        ("nvmlEventSetCreate", FUNCTION_NOT_FOUND),
+        ("nvmlDeviceRegisterEvents", NO_PERMISSION),
+        (LISTENING, FUNCTION_NOT_FOUND),
+    ],
 )
 def test_a_driver_that_refuses_is_said_once_and_done_without(
     driver: Driver, caplog: pytest.LogCaptureFixture, function: str, code: int
@@ -126,9 +130,21 @@ def test_a_driver_that_refuses_is_said_once_and_done_without(
     driver.fail(function, "*", code)
     with caplog.at_level(logging.WARNING):
         thread, _ = heard(driver)
-        assert thread.ended(5)
+        assert thread.ended()
     (record,) = [record for record in caplog.records if record.name == "swift_trainer.nvml"]
     assert "tells of no Xid errors" in record.getMessage()
+
+
+def test_an_answer_that_is_not_understood_is_said_and_done_without(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def nothing(*_: object) -> None:
+        """No answer, and no error either."""
+
+    monkeypatch.setattr("pynvml.nvmlEventSetWait_v2", nothing)
+    thread, _ = heard(driver)
+    assert thread.ended()
+    assert "not understood" in caplog.text
 
 
 async def test_after_a_failure_and_a_driver_that_was_loaded_again_it_listens_anew(
@@ -147,6 +163,22 @@ async def test_after_a_failure_and_a_driver_that_was_loaded_again_it_listens_ane
         def tells() -> bool:
             driver.xid(1, FALLEN_OFF)  # again: what was told before it listened is not heard
             return (1, FALLEN_OFF) in told
+
+        await until(tells, poll_s=0.2)
+    finally:
+        thread.stop()
+
+
+async def test_a_gpu_that_was_lost_is_heard_again_when_it_is_back(driver: Driver) -> None:
+    driver.lose(4)
+    thread, told = heard(driver)
+    try:
+        await asyncio.to_thread(driver.wait_call, LISTENING, -1)
+        driver.heal()
+
+        def tells() -> bool:
+            driver.xid(4, MEMORY)
+            return (4, MEMORY) in told
 
         await until(tells, poll_s=0.2)
     finally:

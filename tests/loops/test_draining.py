@@ -4,7 +4,8 @@ import pytest
 
 from schemas.enums import DeviceState, TrainingStatus
 from schemas.events import Device
-from tests.loops.rig import GpuBoard, World
+from tests.loops.gpu_board import GpuBoard
+from tests.loops.rig import World
 
 ALL = ("intake", "scheduling", "outbox", "heartbeat", "telemetry", "draining")
 NCCL = "[rank0]: torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:2251, unhandled system error\n"

@@ -1,7 +1,8 @@
 """Jobs on MIG instances: one each, by its own id for CUDA and by its index for everybody else."""
 
 from schemas.enums import TrainingStatus
-from tests.loops.rig import GpuBoard, World
+from tests.loops.gpu_board import GpuBoard
+from tests.loops.rig import World
 
 ALL = ("intake", "scheduling", "outbox", "heartbeat", "telemetry", "draining")
 

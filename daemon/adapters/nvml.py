@@ -16,7 +16,7 @@ from daemon.adapters import nvml_calls
 from daemon.adapters.nvml_calls import NVML_ERROR
 from daemon.adapters.nvml_events import XidThread
 from daemon.adapters.nvml_faults import Faults
-from daemon.adapters.nvml_mig import Instances, gpu_of
+from daemon.adapters.nvml_identities import Identities, gpu_of
 from daemon.adapters.nvml_reading import Reading, read_all, unreadable
 from daemon.adapters.nvml_topology import Topology
 from daemon.core.devices import DeviceFault
@@ -48,7 +48,7 @@ class NvmlDevices:
         self._last: tuple[Device, ...] = ()
         self._reading: asyncio.Future[tuple[Reading, ...]] | None = None
         self._topology = Topology()
-        self._instances = Instances()
+        self._identities = Identities()
         self._faults = Faults()
         self._events: XidThread | None = None
         count = _start(start_limit_s)
@@ -78,7 +78,7 @@ class NvmlDevices:
         if self._reading is not None:
             await _wait_until(until_s, self._reading)
         if self._reading is None or self._reading.done():
-            self._reading = _in_thread(lambda: read_all(self._node_id, self._indices, self._topology, self._instances))
+            self._reading = _in_thread(lambda: read_all(self._node_id, self._indices, self._topology, self._identities))
         if await _wait_until(until_s, self._reading):
             readings = self._reading.result()
             self._faults.read(readings)

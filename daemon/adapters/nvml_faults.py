@@ -30,6 +30,8 @@ class Faults:
     def read(self, readings: tuple[Reading, ...]) -> None:
         """A reading: a count of memory errors that has risen is new evidence, one that stays is not."""
         for reading in readings:
+            if reading.ecc_errors is None:
+                continue
             key = reading.device.uuid or reading.device.index
             if reading.ecc_errors > self._ecc_errors.get(key, 0):
                 self._notice(DeviceFault(reading.device, ecc_evidence(reading.ecc_errors)))

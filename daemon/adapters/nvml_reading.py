@@ -13,7 +13,7 @@ import psutil
 
 from daemon.adapters import nvml_calls
 from daemon.adapters.nvml_calls import NVML_ERROR, Handle, Process, or_none
-from daemon.adapters.nvml_mig import Instances
+from daemon.adapters.nvml_identities import Identities
 from daemon.adapters.nvml_topology import Peers, Topology
 from daemon.core.devices import SeenProcess, age_text
 from daemon.logs import get_log
@@ -33,15 +33,15 @@ class Reading:
     """What one reading found of one device."""
 
     device: Device
-    ecc_errors: int = 0
-    """Memory errors that could not be corrected, since the driver was loaded or the device reset."""
+    ecc_errors: int | None = None
+    """Memory errors that could not be corrected, since the driver was loaded or the device reset; None: not read."""
 
 
-def read_all(node_id: str, indices: tuple[int, ...], topology: Topology, instances: Instances) -> tuple[Reading, ...]:
+def read_all(node_id: str, indices: tuple[int, ...], topology: Topology, identities: Identities) -> tuple[Reading, ...]:
     """These GPUs, each for itself, or the instances that they are cut into; with how close they are to each other."""
     with contextlib.suppress(NVML_ERROR):  # then every device says why
         nvml_calls.start_again()
-    readings = [reading for index in indices for reading in _read_gpu(node_id, index, instances)]
+    readings = [reading for index in indices for reading in _read_gpu(node_id, index, identities)]
     peers = topology.peers_of([reading.device for reading in readings])
     return tuple(_with_peers(reading, peers.get(reading.device.index)) for reading in readings)
 
@@ -50,31 +50,37 @@ def _with_peers(reading: Reading, peers: Peers | None) -> Reading:
     return replace(reading, device=reading.device.model_copy(update={"peers": dict(peers)})) if peers else reading
 
 
-def unreadable(node_id: str, index: int, reason: str) -> Device:
-    """A device of which nothing is known but why."""
-    return Device(node_id=node_id, index=index, name="unknown", state=DeviceState.UNHEALTHY, reason=reason)
+def unreadable(node_id: str, index: int, reason: str, uuid: str | None = None) -> Device:
+    """A device of which nothing is known now but why."""
+    return Device(node_id=node_id, index=index, uuid=uuid, name="unknown", state=DeviceState.UNHEALTHY, reason=reason)
 
 
-def _read_gpu(node_id: str, index: int, instances: Instances) -> list[Reading]:
+def _read_gpu(node_id: str, index: int, identities: Identities) -> list[Reading]:
     try:
-        return _read(node_id, index, nvml_calls.handle(index), instances)
+        return _read(node_id, index, nvml_calls.handle(index), identities)
     except NVML_ERROR as error:
-        return [Reading(unreadable(node_id, index, f"NVML: {error}"))]
+        reason = f"NVML: {error}"
     except Exception as error:  # what one device answers must not take the others with it
         log.crash("device_unreadable", "an answer that is not understood", error, index=index)
-        return [Reading(unreadable(node_id, index, f"its answer is not understood: {type(error).__name__}: {error}"))]
+        reason = f"its answer is not understood: {type(error).__name__}: {error}"
+    known = identities.of(index).items()
+    return [Reading(unreadable(node_id, number, reason, uuid)) for uuid, number in known] or [
+        Reading(unreadable(node_id, index, reason))
+    ]
 
 
-def _read(node_id: str, index: int, handle: Handle, instances: Instances) -> list[Reading]:
+def _read(node_id: str, index: int, handle: Handle, identities: Identities) -> list[Reading]:
     parts = or_none(lambda: nvml_calls.mig_instances(handle))
     ecc_errors = or_none(lambda: nvml_calls.ecc_errors(handle)) or 0
     fault = f"{ecc_evidence(ecc_errors)}; reset it (nvidia-smi -i {index} -r)" if ecc_errors else None
     if parts is None:
-        return [Reading(_device(node_id, index, handle, handle, fault), ecc_errors)]
+        device = _device(node_id, index, handle, handle, fault)
+        identities.whole(index, device.uuid)
+        return [Reading(device, ecc_errors)]
     named = {uuid: part for part in parts if (uuid := or_none(lambda part=part: nvml_calls.uuid(part))) is not None}
+    numbers = identities.cut(index, list(named))
     if not named:
         return [Reading(unreadable(node_id, index, fault or NO_INSTANCE.format(index=index)), ecc_errors)]
-    numbers = instances.numbered(index, list(named))
     return [Reading(_device(node_id, numbers[uuid], part, handle, fault), ecc_errors) for uuid, part in named.items()]
 
 

@@ -48,7 +48,8 @@ class Topology:
 
         MIG instances have no peers: a job has one of them or none.
         """
-        seen = {device.uuid: device.index for device in devices if device.uuid is not None and not is_mig(device)}
+        read = [device for device in devices if device.memory_total_mib is not None and not is_mig(device)]
+        seen = {device.uuid: device.index for device in read if device.uuid is not None}
         if not self._known.issuperset(seen):
             self._known = frozenset(seen)
             try:

@@ -68,11 +68,12 @@ def named(indices: Collection[int]) -> str:
 
 
 def with_drains(devices: Iterable[Device], drains: tuple[DeviceDrain, ...]) -> tuple[Device, ...]:
-    """The devices, with those marked DRAINED that are; whatever else is wrong with them shows when they are back."""
+    """The devices, with those marked DRAINED that are; the reason also has what else is wrong with them now."""
     return tuple(_marked(device, drain_of(device, drains)) for device in devices)
 
 
 def _marked(device: Device, drain: DeviceDrain | None) -> Device:
     if drain is None:
         return device
-    return device.model_copy(update={"state": DeviceState.DRAINED, "reason": f"{drain.reason}; see node.resume"})
+    also = f" (and it is unhealthy: {device.reason})" if device.state is DeviceState.UNHEALTHY else ""
+    return device.model_copy(update={"state": DeviceState.DRAINED, "reason": f"{drain.reason}; see node.resume{also}"})

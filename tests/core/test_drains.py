@@ -45,6 +45,8 @@ def test_a_drained_device_is_shown_with_the_evidence() -> None:
     shown = with_drains(GPUS, drains)
     assert [device.state for device in shown] == [DeviceState.FREE] * 2 + [DeviceState.DRAINED, DeviceState.FREE]
     assert shown[2].reason == "Xid 79; see node.resume"
+    lost = GPUS[2].model_copy(update={"state": DeviceState.UNHEALTHY, "reason": "NVML: GPU is lost"})
+    assert with_drains([lost], drains)[0].reason == "Xid 79; see node.resume (and it is unhealthy: NVML: GPU is lost)"
 
 
 def test_a_device_is_known_by_its_id_and_by_its_index_where_it_has_none() -> None:

@@ -72,6 +72,10 @@ async def test_memory_errors_are_evidence_when_there_are_more_of_them(driver: Dr
             (4, f"{count} memory errors that ECC could not correct since the driver was loaded") for count in (2, 3)
         ]
         assert await ears.wait(2) == counts
+        driver.lose(4)
+        await ears.devices.read()
+        driver.heal()
+        await ears.devices.read()
         driver.change(4, ecc=0)
         await ears.devices.read()
         driver.change(4, ecc=1)

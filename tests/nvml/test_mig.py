@@ -3,7 +3,7 @@
 import os
 
 from daemon.adapters.nvml import NvmlDevices
-from daemon.adapters.nvml_mig import Instances, gpu_of
+from daemon.adapters.nvml_identities import Identities, gpu_of
 from daemon.core.devices import mark_foreign
 from schemas.enums import DeviceState
 from schemas.events import Device
@@ -52,7 +52,7 @@ async def test_an_instance_keeps_its_number_whatever_happens_to_its_neighbours(d
 
 
 def test_a_number_tells_its_gpu() -> None:
-    assert Instances().numbered(12, ["x", "y"]) == {"x": 1120, "y": 1121}
+    assert Identities().cut(12, ["x", "y"]) == {"x": 1120, "y": 1121}
     assert [gpu_of(index) for index in (0, 7, 1000, 1006, 1032, 1121)] == [0, 7, 0, 0, 3, 12]
 
 
@@ -80,6 +80,22 @@ async def test_memory_errors_and_xid_errors_of_a_gpu_are_evidence_against_all_it
         found = await ears.devices.read()
         assert [device.index for device in found if device.state is DeviceState.UNHEALTHY] == [1020, 1021]
         assert [index for index, _ in await ears.wait(4)] == [1020, 1021] * 2
+
+
+async def test_a_gpu_that_is_lost_is_still_the_devices_that_it_was(driver: Driver) -> None:
+    driver.cut(2, "a", "b")
+    async with listening(driver) as ears:
+        driver.lose(2)
+        driver.lose(5)
+        found = await ears.devices.read()
+        assert ids(found) == {1020: "MIG-a", 1021: "MIG-b"}
+        lost = [device for device in found if device.state is DeviceState.UNHEALTHY]
+        assert [(device.index, device.reason) for device in lost] == [
+            (index, "NVML: GPU is lost") for index in (1020, 1021, 5)
+        ]
+        driver.xid(2, FALLEN_OFF)
+        await ears.wait(2)
+        assert [fault.device.uuid for fault in ears.heard] == ["MIG-a", "MIG-b"], "and not whatever is there later"
 
 
 async def test_instances_have_no_peers(driver: Driver) -> None:

@@ -3,7 +3,8 @@
 A driver can hang, and a GPU can fall off the bus; both take devices out of use and never the daemon: every reading has
 a time limit, and what one device does not answer is None for it alone. A thread that hangs in the driver can't be
 ended; it is left behind, no second one is sent after it, and it does not keep the daemon from ending. What is asked of
-a device, and what makes it unhealthy, is in `nvml_reading`.
+a device, and what makes it unhealthy, is in `nvml_reading`; the driver's events have a thread of their own in
+`nvml_events`.
 """
 
 import asyncio

@@ -33,9 +33,13 @@ async def store_drains(ctx: Context) -> None:
     if not drains:
         return
     try:
-        await change_node(ctx, ctx.node_id, lambda node: drained(node, drains, at=ctx.clock.now(), by=ctx.node_id))
+        node = await change_node(
+            ctx, ctx.node_id, lambda node: drained(node, drains, at=ctx.clock.now(), by=ctx.node_id)
+        )
     except UnavailableError as error:
         log.warning("draining_waits", str(error))
+        return
+    if node is None:  # somebody removed it; the next heartbeat makes it again
         return
     ctx.board.drains = ctx.board.drains[len(drains) :]
 

@@ -28,6 +28,7 @@ from daemon.adapters.toolchain import SwiftToolchain
 from daemon.core.moves import stop_ordered
 from daemon.logs import get_log
 from daemon.loops.context import Context, change_job, persistently
+from daemon.loops.draining import draining
 from daemon.loops.fleet import read_devices
 from daemon.loops.heartbeat import beat, come_online, go_offline, heartbeat
 from daemon.loops.intake import intake
@@ -106,7 +107,12 @@ async def serve(ctx: Context, stopping: asyncio.Event, ready: asyncio.Event) -> 
     await come_online(ctx, started_at)
     async with (
         _aside("asking ms-swift", _ask_swift(ctx, started_at)),
-        _running(heartbeat=heartbeat(ctx, started_at), neighbours=neighbours(ctx), telemetry=telemetry(ctx)),
+        _running(
+            heartbeat=heartbeat(ctx, started_at),
+            neighbours=neighbours(ctx),
+            telemetry=telemetry(ctx),
+            draining=draining(ctx),
+        ),
         _finally("node offline", NODE_BUDGET_S, lambda: _leave(ctx)),
         _running(outbox=outbox(ctx), wakeups=wakeups(ctx)),
         _finally("outbox flush", OUTBOX_BUDGET_S, lambda: flush(ctx)),

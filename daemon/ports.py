@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from daemon.core.devices import DeviceFault
 from daemon.core.scheduler import Held, Work
 from daemon.swift.checkpoints import Folder
 from daemon.swift.installed import Installed
@@ -281,6 +282,10 @@ class Devices(Protocol):
 
     async def read(self) -> tuple[Device, ...]:
         """All devices with their present use; `state` is FREE, FOREIGN or UNHEALTHY (leases are not known here)."""
+        ...
+
+    async def faults(self) -> tuple[DeviceFault, ...]:
+        """Wait for signs that devices are sick; those that were noticed since the last call, each once."""
         ...
 
     async def check(self) -> str:

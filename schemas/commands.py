@@ -51,9 +51,11 @@ COMMAND_HEADER = "x-swift-command"
 """The name of a query that one daemon sends on to another."""
 MAX_BODY_BYTES = 1024 * 1024
 MAX_STATUSES = 64
+MAX_DEVICES = 1024
 
 Offset = Annotated[int, Field(ge=0, le=2**62)]
 NodeId = Annotated[Word, Field(max_length=255)]
+DeviceIndex = Annotated[int, Field(ge=0, le=9999)]
 
 
 class Empty(Request):
@@ -181,10 +183,12 @@ class ParamsRequest(Request):
 
 
 class NodeRef(Request):
-    """A command about one node."""
+    """A command about one node, or about some of its devices."""
 
     node_id: NodeId
     """The node's id, as `node.list` shows it."""
+    devices: Annotated[tuple[DeviceIndex, ...], Field(min_length=1, max_length=MAX_DEVICES)] | None = None
+    """Only these devices, by index; absent: the node (`node.resume`: and all its drained devices)."""
 
 
 COMMANDS: dict[str, TypeAdapter[Any]] = {

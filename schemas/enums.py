@@ -55,6 +55,7 @@ class ErrorCode(StrEnum):
     DATASET_ERROR = "dataset_error"
     BAD_ARGUMENT = "bad_argument"
     NCCL_ERROR = "nccl_error"
+    HARDWARE_ERROR = "hardware_error"
     DISK_FULL = "disk_full"
     NAN_LOSS = "nan_loss"
     STALLED = "stalled"

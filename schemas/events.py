@@ -203,10 +203,14 @@ class Device(Wire):
     """The job that it is leased to."""
     processes: tuple[DeviceProcess, ...] = ()
     """What runs on it now."""
+    peers: dict[str, int] = {}
+    """Closeness to the node's other devices by index, as NVML tells it: 0 across sockets, 10 within a NUMA node, 20 the
+    same host bridge, 30 several PCIe switches, 40 one PCIe switch, 50 the same board, 100 plus the number of links with
+    NVLink; absent where unknown."""
 
 
 class NodeData(Wire):
-    """A node changed its state: `swift.node.v1`, durable."""
+    """A node, or some of its devices, changed: `swift.node.v1`, durable."""
 
     node_id: str
     """The node's id."""
@@ -214,6 +218,8 @@ class NodeData(Wire):
     """What it does with new work now."""
     reason: str = ""
     """Why, in words for a person."""
+    devices: tuple[int, ...] = ()
+    """The devices that were drained or brought back, by index; empty where the node itself changed."""
 
 
 class CloudEvent(Wire):

@@ -1,8 +1,41 @@
 """A node's document: what `node.list` shows, and the daemon's own part."""
 
+from datetime import datetime
+
 from schemas.base import Wire
+from schemas.enums import ErrorCode
 from schemas.events import OutboxEvent
 from schemas.replies import Node
+
+
+class DeviceDrain(Wire):
+    """A device that starts nothing new until it is brought back."""
+
+    index: int
+    """Its index when it was drained."""
+    uuid: str | None = None
+    """NVML's id, by which it is known again where indices have changed; null for a CPU slot."""
+    reason: str
+    """The evidence, or who asked, in words for a person."""
+    at: datetime
+    """UTC."""
+
+
+class DeviceStrike(Wire):
+    """An attempt that failed on a device in a way that the device may have caused."""
+
+    index: int
+    """Its index at that time."""
+    uuid: str | None = None
+    """As in a drain."""
+    job_id: str
+    """Whose attempt it was."""
+    attempt: int
+    """Which one."""
+    error_code: ErrorCode
+    """Why it failed."""
+    at: datetime
+    """UTC."""
 
 
 class NodeInternal(Wire):
@@ -17,6 +50,10 @@ class NodeInternal(Wire):
     drained: bool = False
     """It was drained when it was declared lost."""
     outbox: tuple[OutboxEvent, ...] = ()
+    drains: tuple[DeviceDrain, ...] = ()
+    """Drained devices, over restarts of the daemon."""
+    strikes: tuple[DeviceStrike, ...] = ()
+    """At most one a device: the newest, until an attempt completes there."""
 
 
 class NodeRecord(Node):

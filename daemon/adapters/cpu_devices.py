@@ -1,5 +1,8 @@
 """CPU slots as devices: for hosts without a GPU, and for tests. A slot is a number of jobs at once, not a core."""
 
+import asyncio
+
+from daemon.core.devices import DeviceFault
 from schemas.events import Device
 
 
@@ -17,6 +20,10 @@ class CpuSlots:
     async def read(self) -> tuple[Device, ...]:
         """The slots; they have no figures."""
         return self._devices
+
+    async def faults(self) -> tuple[DeviceFault, ...]:
+        """There never are any."""
+        return await asyncio.get_running_loop().create_future()
 
     async def check(self) -> str:
         """Always well."""

@@ -3,7 +3,8 @@
 A driver can hang, and a GPU can fall off the bus; both take devices out of use and never the daemon: every reading has
 a time limit, and what one device does not answer is None for it alone. A thread that hangs in the driver can't be
 ended; it is left behind, no second one is sent after it, and it does not keep the daemon from ending. What is asked of
-a device, and what makes it unhealthy, is in `nvml_reading`.
+a device, and what makes it unhealthy, is in `nvml_reading`; the driver's events have a thread of their own in
+`nvml_events`.
 """
 
 import asyncio
@@ -14,7 +15,12 @@ from typing import TypeVar
 
 from daemon.adapters import nvml_calls
 from daemon.adapters.nvml_calls import NVML_ERROR
-from daemon.adapters.nvml_reading import read_all, unreadable
+from daemon.adapters.nvml_events import XidThread
+from daemon.adapters.nvml_faults import Faults
+from daemon.adapters.nvml_identities import Identities, gpu_of
+from daemon.adapters.nvml_reading import Reading, read_all, unreadable
+from daemon.adapters.nvml_topology import Topology
+from daemon.core.devices import DeviceFault
 from schemas.enums import DeviceState
 from schemas.events import Device
 
@@ -41,7 +47,11 @@ class NvmlDevices:
         self._node_id = node_id
         self._read_limit_s = read_limit_s
         self._last: tuple[Device, ...] = ()
-        self._reading: asyncio.Future[tuple[Device, ...]] | None = None
+        self._reading: asyncio.Future[tuple[Reading, ...]] | None = None
+        self._topology = Topology()
+        self._identities = Identities()
+        self._faults = Faults()
+        self._events: XidThread | None = None
         count = _start(start_limit_s)
         missing = sorted(set(indices or ()) - set(range(count)))
         if missing:
@@ -69,13 +79,33 @@ class NvmlDevices:
         if self._reading is not None:
             await _wait_until(until_s, self._reading)
         if self._reading is None or self._reading.done():
-            self._reading = _in_thread(lambda: read_all(self._node_id, self._indices))
+            self._reading = _in_thread(lambda: read_all(self._node_id, self._indices, self._topology, self._identities))
         if await _wait_until(until_s, self._reading):
-            self._last = self._reading.result()
+            readings = self._reading.result()
+            self._faults.read(readings)
+            self._last = tuple(reading.device for reading in readings)
             return self._last
         reason = f"the driver has not answered for {self._read_limit_s:g} s"
         known = self._last or tuple(unreadable(self._node_id, index, reason) for index in self._indices)
         return tuple(device.model_copy(update={"state": DeviceState.UNHEALTHY, "reason": reason}) for device in known)
+
+    async def faults(self) -> tuple[DeviceFault, ...]:
+        """Wait for what tells that devices are sick; the first call begins to listen to the driver's events."""
+        if self._events is None:
+            loop = asyncio.get_running_loop()
+
+            def tell(gpu: int, number: int) -> None:
+                with contextlib.suppress(RuntimeError):  # the loop may have ended meanwhile
+                    loop.call_soon_threadsafe(self._on_xid, gpu, number)
+
+            self._events = XidThread(self._indices, tell)
+        return await self._faults.take()
+
+    def _on_xid(self, gpu: int, number: int) -> None:
+        """Evidence against the GPU, or all its instances: what the hardware wants is a reset of the whole."""
+        known = [device for device in self._last if gpu_of(device.index) == gpu]
+        for device in known or [unreadable(self._node_id, gpu, "")]:
+            self._faults.xid(device, number)
 
     async def check(self) -> str:
         """`ok`, or which devices are unhealthy."""
@@ -84,13 +114,15 @@ class NvmlDevices:
 
     async def close(self) -> None:
         """Let go of NVML, unless a thread hangs in it."""
+        if self._events is not None:
+            self._events.stop()
         if self._reading is None or self._reading.done():
-            await asyncio.wait({_in_thread(_stop)}, timeout=self._read_limit_s)
+            await asyncio.wait({_in_thread(self._stop)}, timeout=self._read_limit_s)
 
-
-def _stop() -> None:
-    with contextlib.suppress(NVML_ERROR):
-        nvml_calls.stop()
+    def _stop(self) -> None:
+        if self._events is None or self._events.ended():
+            with contextlib.suppress(NVML_ERROR):
+                nvml_calls.stop()
 
 
 def _start(limit_s: float) -> int:
@@ -115,7 +147,7 @@ def _start(limit_s: float) -> int:
     return answer
 
 
-async def _wait_until(until_s: float, reading: "asyncio.Future[tuple[Device, ...]]") -> bool:
+async def _wait_until(until_s: float, reading: "asyncio.Future[tuple[Reading, ...]]") -> bool:
     """Whether it is done by then, by the loop's time."""
     left_s = max(0.0, until_s - asyncio.get_running_loop().time())
     done, _ = await asyncio.wait({reading}, timeout=left_s)

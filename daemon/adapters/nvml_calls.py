@@ -4,9 +4,12 @@ Each raises `NVML_ERROR` where the driver, or the one device, does not answer. C
 version: where the driver lacks one, `pynvml` raises an error of NVML's for those, and one that is none for the others.
 """
 
+import contextlib
+import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NewType, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, NewType, TypeVar
 
 import pynvml
 
@@ -24,7 +27,29 @@ _SICK = frozenset(
 )
 """What no device answers that is well, whatever it was asked."""
 
+_REFUSALS = frozenset(
+    {
+        _nvml.NVML_ERROR_NOT_SUPPORTED,
+        _nvml.NVML_ERROR_NO_PERMISSION,
+        _nvml.NVML_ERROR_FUNCTION_NOT_FOUND,
+        _nvml.NVML_ERROR_OPERATING_SYSTEM,
+    }
+)
+"""What a driver answers that never will do what it was asked."""
+
+_CLOSENESS = MappingProxyType(
+    {
+        _nvml.NVML_TOPOLOGY_INTERNAL: 50,
+        _nvml.NVML_TOPOLOGY_SINGLE: 40,
+        _nvml.NVML_TOPOLOGY_MULTIPLE: 30,
+        _nvml.NVML_TOPOLOGY_HOSTBRIDGE: 20,
+        _nvml.NVML_TOPOLOGY_NODE: 10,
+        _nvml.NVML_TOPOLOGY_SYSTEM: 0,
+    }
+)
+
 Handle = NewType("Handle", object)
+EventSet = NewType("EventSet", object)
 T = TypeVar("T")
 
 
@@ -43,6 +68,32 @@ class Process:
 
     pid: int
     memory_mib: float | None
+
+
+class Place(NamedTuple):
+    """Where a device is on the PCI bus."""
+
+    domain: int
+    bus: int
+    device: int
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An NVLink that is up."""
+
+    place: Place | None
+    """The other end, where it is told."""
+    to_switch: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Xid:
+    """An error that the driver has told of."""
+
+    gpu: int
+    """The device, as `listen` named it."""
+    number: int
 
 
 def start() -> int:
@@ -123,16 +174,87 @@ def ecc_errors(device: Handle) -> int:
     )
 
 
-def mig_instances(device: Handle) -> int | None:
-    """How many MIG instances it is cut into; None where it is not in MIG mode."""
+def mig_instances(device: Handle) -> list[Handle] | None:
+    """The MIG instances that it is cut into, in NVML's order; None where it is not in MIG mode."""
     if _nvml.nvmlDeviceGetMigMode(device)[0] != _nvml.NVML_DEVICE_MIG_ENABLE:
         return None
     most = or_none(lambda: int(_nvml.nvmlDeviceGetMaxMigDeviceCount(device))) or 0
-    return sum(_has_instance(device, place) for place in range(most))
+    found = (_instance(device, number) for number in range(most))
+    return [instance for instance in found if instance is not None]
 
 
-def _has_instance(device: Handle, place: int) -> bool:
-    return or_none(lambda: _nvml.nvmlDeviceGetMigDeviceHandleByIndex(device, place)) is not None
+def _instance(device: Handle, number: int) -> Handle | None:
+    return or_none(lambda: Handle(_nvml.nvmlDeviceGetMigDeviceHandleByIndex(device, number)))
+
+
+def place(device: Handle) -> Place:
+    """Its own."""
+    return _place(_nvml.nvmlDeviceGetPciInfo(device))
+
+
+def common_ancestor(device: Handle, other: Handle) -> int | None:
+    """How close two devices are by PCIe, as `Device.peers` has it; None for a level that is not known here."""
+    return _CLOSENESS.get(_nvml.nvmlDeviceGetTopologyCommonAncestor(device, other))
+
+
+def links(device: Handle) -> list[Link]:
+    """Its NVLinks that are up; none where it has no NVLink."""
+    found: list[Link] = []
+    for number in range(_nvml.NVML_NVLINK_MAX_LINKS):
+        state = _link_state(device, number)
+        if state is None:
+            break
+        if state == _nvml.NVML_FEATURE_ENABLED:
+            found.append(_link(device, number))
+    return found
+
+
+def _link_state(device: Handle, number: int) -> int | None:
+    return or_none(lambda: int(_nvml.nvmlDeviceGetNvLinkState(device, number)))
+
+
+def _link(device: Handle, number: int) -> Link:
+    kind = or_none(lambda: int(_nvml.nvmlDeviceGetNvLinkRemoteDeviceType(device, number)))
+    end = or_none(lambda: _place(_nvml.nvmlDeviceGetNvLinkRemotePciInfo(device, number)))
+    return Link(end, kind == _nvml.NVML_NVLINK_DEVICE_TYPE_SWITCH)
+
+
+def _place(info: Any) -> Place:
+    return Place(int(info.domain), int(info.bus), int(info.device))
+
+
+def new_events() -> EventSet:
+    """What events are waited for in."""
+    return EventSet(_nvml.nvmlEventSetCreate())
+
+
+def listen(events: EventSet, index: int) -> int:
+    """Have a device's Xid errors told there; the number by which they name it."""
+    device = handle(index)
+    _nvml.nvmlDeviceRegisterEvents(device, _nvml.nvmlEventTypeXidCriticalError, events)
+    return _address(device)
+
+
+def next_xid(events: EventSet, timeout_ms: int) -> Xid | None:
+    """Wait for an error; None: there was none for so long."""
+    try:
+        found = _nvml.nvmlEventSetWait_v2(events, timeout_ms)
+    except NVML_ERROR as error:
+        if _code(error) == _nvml.NVML_ERROR_TIMEOUT:
+            return None
+        raise
+    return Xid(_address(found.device), int(found.eventData))
+
+
+def free_events(events: EventSet) -> None:
+    """Wait there no more. One that a driver has forgotten is no error."""
+    with contextlib.suppress(NVML_ERROR):
+        _nvml.nvmlEventSetFree(events)
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether asking again is of no use."""
+    return _code(error) in _REFUSALS
 
 
 def or_none(call: Callable[[], T]) -> T | None:
@@ -143,6 +265,11 @@ def or_none(call: Callable[[], T]) -> T | None:
         if _code(error) in _SICK:
             raise
         return None
+
+
+def _address(device: Any) -> int:
+    """Where a handle points to: the same for all handles of one device."""
+    return ctypes.cast(device, ctypes.c_void_p).value or 0
 
 
 def _code(error: Exception) -> int:

@@ -5,6 +5,8 @@ older ones do not tell apart, so memory without a process counts only above a ma
 said for a person, who has to find and ask them: pid, command, user, age and memory.
 """
 
+from dataclasses import dataclass
+
 from schemas.enums import DeviceState
 from schemas.events import Device, DeviceProcess
 
@@ -16,11 +18,49 @@ NOT_READ_AGAIN = "its job has ended, and its memory has not been read again yet"
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceFault:
+    """A sign that a device is sick."""
+
+    device: Device
+    """As last read, or as far as it is known."""
+    evidence: str
+    """What was seen, in words for a person."""
+
+
 class SeenProcess(DeviceProcess):
     """A process as this node has read it: with its age, which the reasons name and the wire does not carry."""
 
     age: str | None = None
     """As `age_text` has it."""
+
+
+def is_mig(device: Device) -> bool:
+    """Whether it is an instance of a GPU, of which CUDA gives a process one at most."""
+    return device.uuid is not None and device.uuid.startswith("MIG-")
+
+
+def cuda_names(devices: tuple[Device, ...], indices: tuple[int, ...]) -> tuple[str, ...]:
+    """What CUDA calls these of a node's devices: GPUs by their indices, where none of the node's is cut into instances.
+
+    A MIG instance has no name for CUDA but its own id; beside one, an index is no certain name for a whole GPU either.
+    """
+    if not any(is_mig(device) for device in devices):
+        return tuple(map(str, indices))
+    ids = {device.index: device.uuid for device in devices}
+    return tuple(ids.get(index) or str(index) for index in indices)
+
+
+def not_together(devices: tuple[Device, ...], indices: tuple[int, ...]) -> str | None:
+    """Why these devices can't be one job's, for a person; None: they can."""
+    instances = [device.index for device in devices if device.index in indices and is_mig(device)]
+    if len(indices) == 1 or not instances:
+        return None
+    named = ", ".join(map(str, instances))
+    return (
+        f"needs {len(indices)} devices, and a job can have one MIG instance at most (here {named}): "
+        "ask for one device, or name whole GPUs in gpu_id"
+    )
 
 
 def mark_foreign(devices: tuple[Device, ...], leased: frozenset[int], threshold_mib: int) -> tuple[Device, ...]:

@@ -26,7 +26,15 @@ def _with_internal(node: NodeRecord, **changes: object) -> NodeRecord:
 
 def node_moved(node: NodeRecord, state: NodeState, reason: str, *, at: datetime, by: str) -> NodeRecord:
     """The node in its new state, and the event that tells of it."""
+    return node_told(node.model_copy(update={"state": state, "reason": reason}), reason, at=at, by=by)
+
+
+def node_told(
+    node: NodeRecord, reason: str, *, at: datetime, by: str, devices: tuple[int, ...] = (), **internal: object
+) -> NodeRecord:
+    """The node with other changes to its internal part, and the event that tells why; `devices`: of which of them."""
     sequence = node.internal.sequence + 1
+    data = NodeData(node_id=node.node_id, state=node.state, reason=reason, devices=devices)
     event = CloudEvent(
         id=f"node-{node.node_id}-{sequence}",
         source=source_of(by),
@@ -34,8 +42,7 @@ def node_moved(node: NodeRecord, state: NodeState, reason: str, *, at: datetime,
         subject=node.node_id,
         time=at,
         sequence=sequence,
-        data=NodeData(node_id=node.node_id, state=state, reason=reason).model_dump(mode="json"),
+        data=data.model_dump(mode="json"),
     )
-    entry = OutboxEvent(sequence=sequence, routing_key=f"node.{node.node_id}.{state}", event=event)
-    told = node.model_copy(update={"state": state, "reason": reason})
-    return _with_internal(told, sequence=sequence, outbox=(*node.internal.outbox, entry))
+    entry = OutboxEvent(sequence=sequence, routing_key=f"node.{node.node_id}.{node.state}", event=event)
+    return _with_internal(node, sequence=sequence, outbox=(*node.internal.outbox, entry), **internal)

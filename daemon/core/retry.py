@@ -17,6 +17,7 @@ _WORTH_IT: dict[ErrorCode, bool] = {
     ErrorCode.DATASET_ERROR: False,
     ErrorCode.BAD_ARGUMENT: False,
     ErrorCode.NCCL_ERROR: True,
+    ErrorCode.HARDWARE_ERROR: True,
     ErrorCode.DISK_FULL: False,
     ErrorCode.NAN_LOSS: False,
     ErrorCode.STALLED: True,
@@ -26,7 +27,7 @@ _WORTH_IT: dict[ErrorCode, bool] = {
     ErrorCode.SPAWN_FAILED: True,
     ErrorCode.UNKNOWN: True,
 }
-_ELSEWHERE = frozenset({ErrorCode.NCCL_ERROR, ErrorCode.STALLED})
+_ELSEWHERE = frozenset({ErrorCode.NCCL_ERROR, ErrorCode.HARDWARE_ERROR, ErrorCode.STALLED})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
-"""The newest reading of this node's devices, kept for whoever asks. Written by telemetry and supervision alone."""
+"""The newest reading of this node's devices, kept for whoever asks. Written by telemetry, supervision and draining."""
 
 from dataclasses import dataclass, field
 
 from schemas.enums import DeviceState
 from schemas.events import Device, GpuUse
+from schemas.nodes import DeviceDrain
 
 
 @dataclass(slots=True)
@@ -13,6 +14,8 @@ class Board:
     devices: tuple[Device, ...] = ()
     quarantine: dict[int, str] = field(default_factory=dict[int, str])
     """Reason by index."""
+    drains: tuple[DeviceDrain, ...] = ()
+    """Drains that were decided here and do not stand in the node's document yet."""
 
     def current(self) -> tuple[Device, ...]:
         """The devices with quarantined ones marked unhealthy."""

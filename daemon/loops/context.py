@@ -13,10 +13,13 @@ from daemon.loops.hints import Hint, Hints
 from daemon.ports import Bus, Clock, Devices, Files, Runs, Store, Subject, Toolchain, UnavailableError
 from daemon.settings import Settings
 from schemas.jobs import TrainingJob
+from schemas.nodes import NodeRecord
 
 T = TypeVar("T")
 Step = Callable[[TrainingJob], TrainingJob | None]
 """A decision about a job: its next document, or None to leave it."""
+NodeStep = Callable[[NodeRecord], NodeRecord]
+"""A decision about a node: its next document, or the same one to leave it."""
 
 log = get_log("context")
 LONGEST_WAIT_S = 15.0
@@ -94,6 +97,20 @@ async def change_job(ctx: Context, job_id: str, step: Step) -> TrainingJob | Non
         if await ctx.store.update_job(job, changed):
             ctx.signals.job_changed(job_id)
             return with_internal(changed, revision=job.internal.revision + 1)
+
+
+async def change_node(ctx: Context, node_id: str, step: NodeStep) -> NodeRecord | None:
+    """As `change_job`, for a node; a step that returns the node as it is leaves it."""
+    while True:
+        node = await ctx.store.get_node(node_id)
+        if node is None:
+            return None
+        changed = step(node)
+        if changed is node:
+            return node
+        if await ctx.store.update_node(node, changed):
+            ctx.signals.outbox.give((Subject.NODE, node_id))
+            return changed
 
 
 async def persistently(ctx: Context, what: str, call: Callable[[], Awaitable[T]], **fields: object) -> T:

@@ -7,6 +7,7 @@ import asyncio
 from dataclasses import replace
 
 from daemon.core.devices import mark_foreign
+from daemon.core.drains import with_drains
 from daemon.core.scheduler import Held, NodeView, Plan, Work, WorkKind, plan
 from daemon.loops.context import Context
 from daemon.ports import UnavailableError
@@ -67,7 +68,9 @@ def _view(ctx: Context, node: NodeRecord) -> NodeView:
 
 
 def _devices(ctx: Context, node: NodeRecord) -> tuple[Device, ...]:
-    return ctx.board.current() if node.node_id == ctx.node_id else node.devices
+    if node.node_id == ctx.node_id:
+        return with_drains(ctx.board.current(), (*node.internal.drains, *ctx.board.drains))
+    return with_drains(node.devices, node.internal.drains)
 
 
 def devices_of(ctx: Context, node: NodeRecord, held: list[Held]) -> tuple[Device, ...]:
@@ -78,7 +81,7 @@ def devices_of(ctx: Context, node: NodeRecord, held: list[Held]) -> tuple[Device
 
 
 def _shown(device: Device, job_id: str | None, state: NodeState) -> Device:
-    if job_id is not None and device.state is DeviceState.UNHEALTHY:
+    if job_id is not None and device.state in {DeviceState.UNHEALTHY, DeviceState.DRAINED}:
         return device.model_copy(update={"job_id": job_id})
     if job_id is not None:
         return device.model_copy(update={"state": DeviceState.LEASED, "job_id": job_id, "reason": None})

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from daemon.core.devices import cuda_names
 from daemon.logs import get_log
 from daemon.loops.context import Context, persistently
 from daemon.loops.reading import LogReader
@@ -46,7 +47,7 @@ def spec_of(
         job_id=job.id,
         attempt=job.attempt,
         devices=devices,
-        uses_cuda=ctx.devices.uses_cuda,
+        cuda_names=cuda_names(ctx.board.devices, devices) if ctx.devices.uses_cuda else (),
         master_port=job.internal.master_port if len(devices) > 1 else None,
         max_pixels=getattr(job, "max_pixels", None),
         request_env=job.env,

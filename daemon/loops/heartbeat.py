@@ -12,9 +12,9 @@ from datetime import datetime
 from daemon import __version__
 from daemon.core.nodes import node_back, node_moved
 from daemon.logs import get_log
-from daemon.loops.context import Context, persistently
+from daemon.loops.context import Context, change_node, persistently
 from daemon.loops.lease import end_all_runs
-from daemon.ports import Subject, UnavailableError
+from daemon.ports import UnavailableError
 from schemas.enums import NodeState
 from schemas.nodes import NodeInternal, NodeRecord
 
@@ -72,15 +72,13 @@ async def _come_back(ctx: Context) -> None:
     ctx.lease.until_s = ctx.clock.monotonic()
     log.error("node_lost", "declared lost by another node: ending what is left of its runs, then it begins anew")
     await end_all_runs(ctx)
-    while True:
-        node = await ctx.store.get_node(ctx.node_id)
-        if node is None:
-            return
-        back = node_back(node, "back after it was lost", at=ctx.clock.now(), by=ctx.node_id)
-        if not node.internal.lost or await ctx.store.update_node(node, back):
-            ctx.lease.epoch = node.internal.epoch
-            ctx.signals.outbox.give((Subject.NODE, ctx.node_id))
-            return
+
+    def back(node: NodeRecord) -> NodeRecord:
+        lost = node.internal.lost
+        return node_back(node, "back after it was lost", at=ctx.clock.now(), by=ctx.node_id) if lost else node
+
+    node = await change_node(ctx, ctx.node_id, back)
+    ctx.lease.epoch = node.internal.epoch if node is not None else 0
 
 
 async def come_online(ctx: Context, started_at: datetime) -> None:
@@ -103,11 +101,9 @@ async def go_offline(ctx: Context) -> None:
 
 
 async def _move(ctx: Context, state: NodeState, reason: str) -> None:
-    while True:
-        node = await ctx.store.get_node(ctx.node_id)
-        if node is None or node.internal.lost or node.state is NodeState.DRAINED:
-            return
-        moved = node_moved(node, state, reason, at=ctx.clock.now(), by=ctx.node_id)
-        if await ctx.store.update_node(node, moved):
-            ctx.signals.outbox.give((Subject.NODE, ctx.node_id))
-            return
+    def step(node: NodeRecord) -> NodeRecord:
+        if node.internal.lost or node.state is NodeState.DRAINED:
+            return node
+        return node_moved(node, state, reason, at=ctx.clock.now(), by=ctx.node_id)
+
+    await change_node(ctx, ctx.node_id, step)

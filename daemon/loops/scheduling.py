@@ -7,6 +7,7 @@ the same documents and applies only the starts of its own node; a start that som
 from collections.abc import Callable
 from pathlib import Path
 
+from daemon.core.devices import not_together
 from daemon.core.lifecycle import HOLDS_DEVICES
 from daemon.core.moves import claimed, export_moved, failed_before_start, with_internal
 from daemon.core.scheduler import Plan, Start, WorkKind
@@ -24,7 +25,7 @@ from schemas.jobs import TrainingJob
 
 log = get_log("scheduling")
 
-DISK_AGAIN_S = 30.0
+LOOK_AGAIN_S = 30.0
 
 Begin = Callable[[str, WorkKind], None]
 
@@ -82,7 +83,7 @@ async def _apply(ctx: Context, start: Start) -> bool:
         text = "; ".join(f"extra_args.{name}: {message}" for name, message in faults)
         await change_job(ctx, job_id, lambda now: _refused(ctx, now, text))
         return False
-    if await _disk_is_short(ctx, job):
+    if await _disk_is_short(ctx, job) or await _are_not_together(ctx, job, start.devices):
         return False
     log_path = ctx.settings.log_path(job.training_type, job_id)
     log_size = await ctx.files.size(log_path)
@@ -131,10 +132,23 @@ async def _disk_is_short(ctx: Context, job: TrainingJob) -> bool:
     short = None if free is None else short_of_disk(free, 0.0, ctx.settings.limits)
     if short is None:
         return False
-    log.warning("job_postponed", short, job_id=job.id, folder=str(folder))
-    ctx.postponed[job.id] = Postponed(f"{short} ({folder})", ctx.clock.monotonic() + DISK_AGAIN_S)
-    await ctx.store.note_wait_reasons({job.id: ctx.postponed[job.id].reason})
+    await _postpone(ctx, job, f"{short} ({folder})")
     return True
+
+
+async def _are_not_together(ctx: Context, job: TrainingJob, devices: tuple[int, ...]) -> bool:
+    """Whether a job must wait for other devices: one process can't use two MIG instances."""
+    reason = not_together(ctx.board.devices, devices)
+    if reason is None:
+        return False
+    await _postpone(ctx, job, reason)
+    return True
+
+
+async def _postpone(ctx: Context, job: TrainingJob, reason: str) -> None:
+    log.warning("job_postponed", reason, job_id=job.id)
+    ctx.postponed[job.id] = Postponed(reason, ctx.clock.monotonic() + LOOK_AGAIN_S)
+    await ctx.store.note_wait_reasons({job.id: reason})
 
 
 async def _claim(ctx: Context, job_id: str, step: Step) -> TrainingJob | None:

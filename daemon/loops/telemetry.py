@@ -4,6 +4,7 @@ from daemon.core.moves import source_of
 from daemon.core.scheduler import Held
 from daemon.logs import get_log
 from daemon.loops.context import Context
+from daemon.loops.draining import store_drains
 from daemon.loops.fleet import devices_of, read_devices
 from daemon.ports import UnavailableError
 from schemas.events import GPU_TYPE, CloudEvent, Device
@@ -17,6 +18,7 @@ async def telemetry(ctx: Context) -> None:
     told: dict[int, Device] = {}
     number = 0
     while True:
+        await store_drains(ctx)  # first: what makes a device sick may make the driver slow
         await read_devices(ctx)
         try:
             node = await ctx.store.get_node(ctx.node_id)

@@ -15,6 +15,7 @@ from daemon.core.outcome import Ending, Verdict, Why, judge
 from daemon.core.retry import RetryDecision, decide
 from daemon.logs import get_log
 from daemon.loops.context import Context, change_job, persistently
+from daemon.loops.draining import note_end
 from daemon.loops.fleet import memory_left_mib
 from daemon.loops.following import LEASE_RAN_OUT, follow, read_job, spec_of, wait_gone
 from daemon.loops.reading import LogReader
@@ -103,6 +104,8 @@ async def _conclude(ctx: Context, job: TrainingJob, verdict: Verdict, end: RunEn
     """Write the end of an attempt: one write, whatever somebody asked meanwhile."""
     resume_from = await last_resumable(ctx, job)
     left_mib = await memory_left_mib(ctx, job.devices)
+    if not end.fenced:
+        await note_end(ctx, job, verdict)
     changed = await persistently(
         ctx,
         "the end of the job",

@@ -13,4 +13,6 @@ async def wakeups(ctx: Context) -> None:
             hint = ctx.signals.jobs.get(rest.partition(".")[0])
             if hint is not None:
                 hint.give()
+        else:
+            ctx.signals.devices.give()
         ctx.signals.scheduling.give()

@@ -27,13 +27,15 @@ def training_env(
     job_id: str,
     attempt: int,
     devices: tuple[int, ...],
-    uses_cuda: bool,
+    cuda_names: tuple[str, ...],
     master_port: int | None,
     max_pixels: int | None,
     request_env: Mapping[str, str],
 ) -> dict[str, str]:
-    """The whole environment of a training or an export: inherited, then the request's, then what the contract sets."""
-    indices = ",".join(map(str, devices))
+    """The whole environment of a training or an export: inherited, then the request's, then what the contract sets.
+
+    `cuda_names` is what CUDA calls the devices, none for CPU slots.
+    """
     env = {
         name: value
         for name, value in inherited.items()
@@ -44,11 +46,11 @@ def training_env(
         {
             "SWIFT_TRAINER_JOB_ID": job_id,
             "SWIFT_TRAINER_ATTEMPT": str(attempt),
-            "SWIFT_TRAINER_JOB_DEVICES": indices,
-            "CUDA_VISIBLE_DEVICES": indices if uses_cuda else "",
+            "SWIFT_TRAINER_JOB_DEVICES": ",".join(map(str, devices)),
+            "CUDA_VISIBLE_DEVICES": ",".join(cuda_names),
         }
     )
-    if uses_cuda:
+    if cuda_names:
         env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     if len(devices) > 1:
         env["NPROC_PER_NODE"] = str(len(devices))

@@ -39,6 +39,13 @@ _STRONG: tuple[tuple[ErrorCode, re.Pattern[str]], ...] = (
         ),
     ),
     (
+        E.HARDWARE_ERROR,  # in the words of the CUDA runtime and of NVML; before NCCL's, which follow from them
+        re.compile(
+            r"(uncorrectable (ECC|NVLink) error|cudaError(ECC|Nvlink)Uncorrectable|CUDA error: hardware stack error"
+            r"|cudaErrorHardwareStackError|cudaErrorContained|nvlink or a hardware error|GPU is lost)"
+        ),
+    ),
+    (
         E.NCCL_ERROR,
         re.compile(
             r"(ncclSystemError|ncclInternalError|ncclUnhandledCudaError|ncclRemoteError|ncclInvalidUsage"
@@ -47,7 +54,10 @@ _STRONG: tuple[tuple[ErrorCode, re.Pattern[str]], ...] = (
         ),
     ),
 )
-_STRONG_SIGNS = re.compile(r"[Mm]emory|rror|space left|NCCL|nccl|quota|in use|EADDR|Watchdog|ALLOC|container|Writer")
+_PORT_TAKEN = re.compile(r"EADDRINUSE|[Aa]ddress already in use")
+_STRONG_SIGNS = re.compile(
+    r"[Mm]emory|rror|space left|NCCL|nccl|quota|in use|EADDR|Watchdog|ALLOC|container|Writer|is lost"
+)
 
 _EXCEPTION = re.compile(
     r"(?:\[rank\d+\]:\s?)?"
@@ -158,6 +168,11 @@ def classify(evidence: Evidence, exit_code: int | None) -> Failure:
         return _explained(evidence, line, cause)
     said = f"; its last line: {evidence.last[-1].strip()}" if evidence.last else "; it wrote nothing"
     return _failure(E.UNKNOWN, f"ended with exit code {exit_code}{said}")
+
+
+def blames_devices(code: ErrorCode, message: str) -> bool:
+    """Whether the devices themselves may have caused it. A port that somebody else has is a matter of the network."""
+    return code is E.HARDWARE_ERROR or (code is E.NCCL_ERROR and not _PORT_TAKEN.search(message))
 
 
 def _telling_line(last: Sequence[str]) -> tuple[str | None, str | None]:

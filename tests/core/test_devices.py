@@ -2,7 +2,15 @@
 
 import pytest
 
-from daemon.core.devices import DRIVER_MIB, NOT_READ_AGAIN, SeenProcess, age_text, mark_foreign
+from daemon.core.devices import (
+    DRIVER_MIB,
+    NOT_READ_AGAIN,
+    SeenProcess,
+    age_text,
+    cuda_names,
+    mark_foreign,
+    not_together,
+)
 from schemas.enums import DeviceState
 from schemas.events import Device, DeviceProcess
 
@@ -96,3 +104,34 @@ def test_a_process_whose_memory_is_not_told_is_named_before_others_are_suspected
 )
 def test_ages_are_coarse(seconds: float, text: str) -> None:
     assert age_text(seconds) == text
+
+
+# ---------------------------------------------------------------- MIG
+
+
+GPUS = (
+    Device(node_id="n", index=0, uuid="GPU-0", name="H100"),
+    Device(node_id="n", index=1, uuid="GPU-1", name="H100"),
+)
+INSTANCES = (
+    Device(node_id="n", index=1020, uuid="MIG-a", name="H100 MIG 3g.40gb"),
+    Device(node_id="n", index=1021, uuid="MIG-b", name="H100 MIG 3g.40gb"),
+)
+
+
+def test_cuda_knows_gpus_by_index_and_by_id_where_one_is_cut_into_instances() -> None:
+    assert cuda_names(GPUS, (1, 0)) == ("1", "0")
+    assert cuda_names((*GPUS, *INSTANCES), (1, 0)) == ("GPU-1", "GPU-0")
+    assert cuda_names((*GPUS, *INSTANCES), (1021,)) == ("MIG-b",)
+    assert cuda_names(INSTANCES, (7,)) == ("7",), "one that is not known any more"
+
+
+def test_a_job_has_one_mig_instance_and_nothing_beside_it() -> None:
+    devices = (*GPUS, *INSTANCES)
+    assert not_together(devices, (0, 1)) is None
+    assert not_together(devices, (1020,)) is None
+    assert not_together(devices, (1020, 1021)) == (
+        "needs 2 devices, and a job can have one MIG instance at most (here 1020, 1021): "
+        "ask for one device, or name whole GPUs in gpu_id"
+    )
+    assert "(here 1020)" in str(not_together(devices, (0, 1020)))

@@ -18,4 +18,4 @@ def test_every_move_of_a_node_tells_of_itself_under_the_next_number() -> None:
     assert [entry.routing_key for entry in outbox] == [f"node.n1.{state}" for state in states]
     last = outbox[-1].event
     assert (last.subject, last.source) == ("n1", "/swift-trainer/nodes/n2")
-    assert last.data == {"node_id": "n1", "state": "offline", "reason": "now offline"}
+    assert last.data == {"node_id": "n1", "state": "offline", "reason": "now offline", "devices": []}

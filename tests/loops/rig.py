@@ -21,6 +21,7 @@ from daemon.adapters.memory_runs import MemoryRuns, Process
 from daemon.adapters.memory_store import MemoryStore
 from daemon.adapters.memory_toolchain import MemoryToolchain
 from daemon.loops.context import Context
+from daemon.loops.draining import draining
 from daemon.loops.fleet import read_devices
 from daemon.loops.heartbeat import come_online, heartbeat
 from daemon.loops.intake import intake
@@ -32,7 +33,7 @@ from daemon.loops.telemetry import telemetry
 from daemon.loops.wakeups import wakeups
 from daemon.ports import Devices, UnavailableError
 from daemon.settings import Settings
-from schemas.events import CloudEvent, Device
+from schemas.events import CloudEvent
 from schemas.jobs import MetricPoint, TrainingJob
 from schemas.replies import Reply
 
@@ -83,43 +84,6 @@ class Faults:
             raise UnavailableError(f"the answer of the {self._name} was lost")
 
 
-class GpuBoard:
-    """Devices with CUDA whose readings a test sets."""
-
-    def __init__(self, count: int, node_id: str) -> None:
-        self.devices = [
-            Device(
-                node_id=node_id,
-                index=index,
-                name="NVIDIA H100",
-                memory_total_mib=81559,
-                memory_used_mib=0,
-                memory_free_mib=81559,
-                utilization=0,
-            )
-            for index in range(count)
-        ]
-        self.reads = 0
-
-    @property
-    def uses_cuda(self) -> bool:
-        return True
-
-    async def read(self) -> tuple[Device, ...]:
-        self.reads += 1
-        return tuple(self.devices)
-
-    async def check(self) -> str:
-        return "ok"
-
-    async def close(self) -> None:
-        """Nothing is open."""
-
-    def set(self, index: int, **fields: object) -> None:
-        """Change the reading of one device."""
-        self.devices[index] = self.devices[index].model_copy(update=fields)
-
-
 @dataclass(slots=True)
 class Daemon:
     """One node: the context of its lanes, and the twins that are its own."""
@@ -150,6 +114,7 @@ class Daemon:
                 "telemetry": telemetry(ctx),
                 "neighbours": neighbours(ctx),
                 "wakeups": wakeups(ctx),
+                "draining": draining(ctx),
             }
             tasks = [group.create_task(known.pop(name), name=name) for name in lanes or LANES]
             for unused in known.values():

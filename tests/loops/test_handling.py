@@ -7,7 +7,8 @@ import pytest
 from schemas.enums import ExportStatus, ReplyErrorCode, TrainingStatus
 from schemas.jobs import TrainingJob
 from schemas.replies import JobEvents, JobList, JobLogs, JobMetrics, JobStatus, QueueList, Reply
-from tests.loops.rig import CREATE, GpuBoard, World
+from tests.loops.gpu_board import GpuBoard
+from tests.loops.rig import CREATE, World
 
 S = TrainingStatus
 VLM: dict[str, object] = {

@@ -7,7 +7,8 @@ from schemas.enums import DeviceState, NodeState, TrainingStatus
 from schemas.events import Device, DeviceProcess
 from schemas.nodes import NodeRecord
 from schemas.replies import NodeList
-from tests.loops.rig import GpuBoard, World
+from tests.loops.gpu_board import GpuBoard
+from tests.loops.rig import World
 
 ALL = ("intake", "scheduling", "outbox", "heartbeat", "telemetry")
 

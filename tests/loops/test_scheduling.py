@@ -11,7 +11,8 @@ from daemon.loops import fleet
 from schemas.enums import ErrorCode, ExportStatus, TrainingStatus
 from schemas.events import DeviceProcess
 from schemas.jobs import StopOrder
-from tests.loops.rig import GpuBoard, World
+from tests.loops.gpu_board import GpuBoard
+from tests.loops.rig import World
 
 SCHEDULING = ("scheduling",)
 POLL_S = 2.0

@@ -7,9 +7,14 @@
  *
  *     epoch N                          the driver's load: whoever began under another one is told UNINITIALIZED
  *     delay MICROSECONDS               how long every call takes
- *     gpu INDEX KEY=VALUE ...          a device: uuid name total used (MiB) util temp power (mW) ecc mig instances;
+ *     gpu INDEX KEY=VALUE ...          a device: uuid name total used (MiB) util temp power (mW) ecc mig;
  *                                      `-` for what it does not have (NOT_SUPPORTED); spaces in a name are `_`
- *     process GPU PID MIB              a process that computes on it; MIB `-`: the driver does not tell
+ *     instance GPU PLACE KEY=VALUE ... a MIG instance of it, as far as its mode says so: uuid name total used
+ *     process GPU PID MIB PLACE        a process that computes on it, on an instance or (`-`) on the whole; MIB `-`: the
+ *                                      driver does not tell
+ *     near GPU GPU LEVEL               what two devices have in common on the PCI bus, as NVML numbers it
+ *     links GPU PEER COUNT             NVLinks that are up; PEER `switch`: they go to an NVSwitch
+ *     xid NUMBER GPU XID               an error that the driver tells of; numbers rise, so that each is told once
  *     fail FUNCTION GPU CODE           what this function answers for this device; `*` for any of either
  *     hang FUNCTION GPU                it does not return for as long as the file says so
  *
@@ -18,169 +23,7 @@
  * file, every call appends a line there: thread id, function, device. That proves which thread called.
  */
 
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
-typedef int Return;
-enum {
-    SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7,
-    DRIVER_NOT_LOADED = 9, ARGUMENT_VERSION_MISMATCH = 25
-};
-
-#define MIB 1048576ULL
-#define RESERVED_MIB 600 /* the driver's own share */
-#define MOST_GPUS 16
-#define MOST_ENTRIES 64
-#define MOST_INSTANCES 7
-#define WORD 64
-#define NONE (-1)
-#define NOT_TOLD (~0ULL)
-
-typedef struct { char uuid[WORD], name[WORD]; long long total, used, util, temp, power, ecc, mig, instances; } Gpu;
-typedef struct { int gpu; unsigned pid; long long mib; } Process;
-typedef struct { char function[WORD]; int gpu; Return code; } Rule; /* code SUCCESS: it hangs */
-typedef struct {
-    long long epoch, delay_us;
-    int gpus, processes, rules;
-    Gpu gpu[MOST_GPUS];
-    Process process[MOST_ENTRIES];
-    Rule rule[MOST_ENTRIES];
-} State;
-struct device { int gpu, instance; };
-
-/* As nvml.h has them. */
-typedef struct { unsigned long long total, free, used; } Memory;
-typedef struct { unsigned version; unsigned long long total, reserved, free, used; } MemoryV2;
-typedef struct { unsigned gpu, memory; } Utilization;
-typedef struct { unsigned pid; unsigned long long used; unsigned gpu_instance, compute_instance; } ProcessInfo;
-
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static State state;
-static struct stat seen;
-static long long begun_in = NONE; /* the epoch in which nvmlInit was called */
-static struct device devices[MOST_GPUS], instances[MOST_GPUS][MOST_INSTANCES];
-
-/* ------------------------------------------------------------ the state */
-
-static long long number(const char *text) { return strcmp(text, "-") ? atoll(text) : NONE; }
-
-static int which(const char *text) { return strcmp(text, "*") ? atoi(text) : NONE; }
-
-static void set(Gpu *gpu, char *word) {
-    char *value = strchr(word, '=');
-    if (!value) return;
-    *value++ = 0;
-    if (!strcmp(word, "uuid")) snprintf(gpu->uuid, WORD, "%s", value);
-    else if (!strcmp(word, "name")) {
-        snprintf(gpu->name, WORD, "%s", value);
-        for (char *at = gpu->name; *at; at++) if (*at == '_') *at = ' ';
-    }
-    else if (!strcmp(word, "total")) gpu->total = number(value);
-    else if (!strcmp(word, "used")) gpu->used = number(value);
-    else if (!strcmp(word, "util")) gpu->util = number(value);
-    else if (!strcmp(word, "temp")) gpu->temp = number(value);
-    else if (!strcmp(word, "power")) gpu->power = number(value);
-    else if (!strcmp(word, "ecc")) gpu->ecc = number(value);
-    else if (!strcmp(word, "mig")) gpu->mig = number(value);
-    else if (!strcmp(word, "instances")) gpu->instances = number(value);
-}
-
-static void take(State *into, char *line) {
-    char a[WORD], b[WORD], c[WORD];
-    int got = sscanf(line, "%*s %63s %63s %63s", a, b, c);
-    if (!strncmp(line, "epoch ", 6) && got >= 1) into->epoch = number(a);
-    else if (!strncmp(line, "delay ", 6) && got >= 1) into->delay_us = number(a);
-    else if (!strncmp(line, "gpu ", 4) && got >= 1 && atoi(a) >= 0 && atoi(a) < MOST_GPUS) {
-        Gpu *gpu = &into->gpu[atoi(a)];
-        if (atoi(a) >= into->gpus) into->gpus = atoi(a) + 1;
-        char *rest = NULL;
-        for (char *word = strtok_r(line, " \n", &rest); word; word = strtok_r(NULL, " \n", &rest)) set(gpu, word);
-    } else if (!strncmp(line, "process ", 8) && got == 3 && into->processes < MOST_ENTRIES)
-        into->process[into->processes++] = (Process){atoi(a), (unsigned)atoi(b), number(c)};
-    else if (into->rules < MOST_ENTRIES && ((!strncmp(line, "fail ", 5) && got == 3) || !strncmp(line, "hang ", 5))) {
-        Rule *rule = &into->rule[into->rules++];
-        snprintf(rule->function, WORD, "%s", a);
-        rule->gpu = which(b);
-        rule->code = line[0] == 'f' ? atoi(c) : SUCCESS;
-    }
-}
-
-/* Under the lock. Without a file no driver is loaded. */
-static int load(void) {
-    const char *path = getenv("NVML_STANDIN_STATE");
-    struct stat now;
-    if (!path || stat(path, &now)) return 0;
-    if (now.st_ino == seen.st_ino && now.st_dev == seen.st_dev && now.st_mtim.tv_sec == seen.st_mtim.tv_sec
-        && now.st_mtim.tv_nsec == seen.st_mtim.tv_nsec)
-        return 1;
-    FILE *file = fopen(path, "r");
-    if (!file) return 0;
-    char line[512];
-    memset(&state, 0, sizeof state);
-    while (fgets(line, sizeof line, file)) take(&state, line);
-    fclose(file);
-    seen = now;
-    return 1;
-}
-
-static const Rule *rule_for(const char *function, int gpu) {
-    for (int i = 0; i < state.rules; i++) {
-        const Rule *rule = &state.rule[i];
-        if (strcmp(rule->function, "*") && strcmp(rule->function, function)) continue;
-        if (rule->gpu == NONE || rule->gpu == gpu) return rule;
-    }
-    return NULL;
-}
-
-static void trace(const char *function, int gpu) {
-    const char *path = getenv("NVML_STANDIN_TRACE");
-    FILE *file = path ? fopen(path, "a") : NULL;
-    if (!file) return;
-    fprintf(file, "%ld %s %d\n", (long)syscall(SYS_gettid), function, gpu);
-    fclose(file);
-}
-
-/* Every call begins here: it hangs, fails as the state says, or goes on holding the lock. */
-static Return begin(const char *function, int gpu) {
-    const struct timespec pause = {0, 5 * 1000 * 1000};
-    pthread_mutex_lock(&lock);
-    trace(function, gpu);
-    for (;;) {
-        const Rule *rule = NULL;
-        Return code = DRIVER_NOT_LOADED;
-        if (load()) {
-            rule = rule_for(function, gpu);
-            int starting = !strncmp(function, "nvmlInit", 8);
-            code = rule ? rule->code : !starting && begun_in != state.epoch ? UNINITIALIZED : SUCCESS;
-        }
-        if (code == SUCCESS && !rule) {
-            if (state.delay_us > 0) usleep((useconds_t)state.delay_us);
-            return SUCCESS;
-        }
-        pthread_mutex_unlock(&lock);
-        if (code != SUCCESS) return code;
-        nanosleep(&pause, NULL);
-        pthread_mutex_lock(&lock);
-    }
-}
-
-static Return end(Return code) {
-    pthread_mutex_unlock(&lock);
-    return code;
-}
-
-#define BEGIN(gpu) do { Return told = begin(__func__, gpu); if (told) return told; } while (0)
-#define DEVICE(device) \
-    if (!(device) || (device)->gpu < 0 || (device)->gpu >= MOST_GPUS) return INVALID_ARGUMENT; \
-    BEGIN((device)->gpu); \
-    const Gpu *gpu = &state.gpu[(device)->gpu]; \
-    (void)gpu
+#include "state.h"
 
 static Return answer(unsigned *into, long long value) {
     if (value != NONE) *into = (unsigned)value;
@@ -294,7 +137,7 @@ static Return list(struct device *device, unsigned *count, ProcessInfo *infos) {
     unsigned found = 0, room = *count;
     for (int i = 0; i < state.processes; i++) {
         const Process *process = &state.process[i];
-        if (process->gpu != device->gpu) continue;
+        if (process->gpu != device->gpu || (device->instance != NONE && device->instance != process->place)) continue;
         if (infos && found < room)
             infos[found] = (ProcessInfo){process->pid, process->mib == NONE ? NOT_TOLD : process->mib * MIB, ~0U, ~0U};
         found++;
@@ -311,6 +154,119 @@ Return nvmlDeviceGetComputeRunningProcesses_v3(struct device *device, unsigned *
 Return nvmlDeviceGetComputeRunningProcesses_v2(struct device *device, unsigned *count, ProcessInfo *infos) {
     DEVICE(device);
     return list(device, count, infos);
+}
+
+/* ------------------------------------------------------------ topology */
+
+static Return pci(PciInfo *info, int gpu) {
+    memset(info, 0, sizeof *info);
+    info->bus = gpu == NONE ? 0xc0 : 0x10 + (unsigned)gpu;
+    snprintf(info->bus_id, sizeof info->bus_id, "00000000:%02X:00.0", info->bus);
+    return end(SUCCESS);
+}
+
+Return nvmlDeviceGetPciInfo_v3(struct device *device, PciInfo *info) {
+    DEVICE(device);
+    return pci(info, device->gpu);
+}
+
+Return nvmlDeviceGetTopologyCommonAncestor(struct device *device, struct device *other, unsigned *level) {
+    DEVICE(device);
+    for (int i = 0; i < state.nears; i++) {
+        const Pair *pair = &state.near[i];
+        if ((pair->gpu == device->gpu && pair->other == other->gpu)
+            || (pair->gpu == other->gpu && pair->other == device->gpu))
+            return answer(level, pair->value);
+    }
+    return end(NOT_SUPPORTED);
+}
+
+/* The other end of a link: 1, or 0 where it is down. Links are numbered in the order of the file. */
+static int link_end(int gpu, unsigned link, int *other) {
+    for (int i = 0; i < state.links; i++) {
+        if (state.link[i].gpu != gpu) continue;
+        *other = state.link[i].other;
+        if (link < (unsigned)state.link[i].value) return 1;
+        link -= (unsigned)state.link[i].value;
+    }
+    return 0;
+}
+
+static int has_links(int gpu) {
+    int other;
+    return link_end(gpu, 0, &other);
+}
+
+#define LINK(device, link) \
+    DEVICE(device); \
+    int other = NONE; \
+    if (!has_links((device)->gpu)) return end(NOT_SUPPORTED); \
+    if ((link) >= MOST_LINKS) return end(INVALID_ARGUMENT); \
+    int up = link_end((device)->gpu, link, &other)
+
+Return nvmlDeviceGetNvLinkState(struct device *device, unsigned link, unsigned *active) {
+    LINK(device, link);
+    return answer(active, up);
+}
+
+Return nvmlDeviceGetNvLinkRemoteDeviceType(struct device *device, unsigned link, unsigned *type) {
+    LINK(device, link);
+    if (!up) return end(NOT_SUPPORTED);
+    return answer(type, other == NONE ? 2 : 0);
+}
+
+Return nvmlDeviceGetNvLinkRemotePciInfo_v2(struct device *device, unsigned link, PciInfo *info) {
+    LINK(device, link);
+    return up ? pci(info, other) : end(NOT_SUPPORTED);
+}
+
+/* ------------------------------------------------------------ events */
+
+Return nvmlEventSetCreate(struct events **set) {
+    BEGIN(NONE);
+    *set = calloc(1, sizeof **set);
+    (*set)->epoch = state.epoch;
+    if (state.events) (*set)->told = state.event[state.events - 1].number;
+    return end(SUCCESS);
+}
+
+Return nvmlEventSetFree(struct events *set) {
+    free(set);
+    return SUCCESS;
+}
+
+Return nvmlDeviceRegisterEvents(struct device *device, unsigned long long types, struct events *set) {
+    DEVICE(device);
+    if (types != XID_EVENTS) return end(NOT_SUPPORTED);
+    set->heard[device->gpu] = 1;
+    return end(SUCCESS);
+}
+
+static const Event *next_event(struct events *set) {
+    for (int i = 0; i < state.events; i++) {
+        const Event *event = &state.event[i];
+        if (event->number <= set->told) continue;
+        set->told = event->number;
+        if (event->gpu >= 0 && event->gpu < MOST_GPUS && set->heard[event->gpu]) return event;
+    }
+    return NULL;
+}
+
+/* Waits without the lock, as the real one does: readings go on meanwhile. */
+Return nvmlEventSetWait_v2(struct events *set, EventData *data, unsigned timeout_ms) {
+    const struct timespec pause = {0, 5 * 1000 * 1000};
+    for (unsigned waited_ms = 0;; waited_ms += 5) {
+        BEGIN(NONE);
+        if (set->epoch != state.epoch) return end(INVALID_ARGUMENT);
+        const Event *event = next_event(set);
+        if (event) {
+            *data = (EventData){&devices[event->gpu], XID_EVENTS, event->xid, ~0U, ~0U};
+            return end(SUCCESS);
+        }
+        end(SUCCESS);
+        if (waited_ms >= timeout_ms) return TIMEOUT;
+        nanosleep(&pause, NULL);
+    }
 }
 
 /* ------------------------------------------------------------ MIG */
@@ -330,7 +286,7 @@ Return nvmlDeviceGetMaxMigDeviceCount(struct device *device, unsigned *count) {
 Return nvmlDeviceGetMigDeviceHandleByIndex(struct device *device, unsigned index, struct device **instance) {
     DEVICE(device);
     if (index >= MOST_INSTANCES) return end(INVALID_ARGUMENT);
-    if (gpu->mig != 1 || (long long)index >= gpu->instances) return end(NOT_FOUND);
+    if (gpu->mig != 1 || !state.instance[device->gpu][index].uuid[0]) return end(NOT_FOUND);
     instances[device->gpu][index] = (struct device){device->gpu, (int)index};
     *instance = &instances[device->gpu][index];
     return end(SUCCESS);

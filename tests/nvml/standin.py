@@ -46,13 +46,35 @@ class Gpu:
     ecc: int | None = 0
     """Uncorrected errors since the driver was loaded."""
     mig: int | None = 0
-    instances: int = 0
 
     def line(self, index: int) -> str:
         """As the state file has it."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        words = (f"{key}={'-' if value is None else str(value).replace(' ', '_')}" for key, value in values.items())
-        return f"gpu {index} {' '.join(words)}"
+        return f"gpu {index} {_words(self)}"
+
+
+@dataclass
+class Instance:
+    """A MIG instance of a device."""
+
+    uuid: str
+    name: str = "NVIDIA H100 80GB HBM3 MIG 3g.40gb"
+    total: int = 40_448
+    """MiB."""
+    used: int = 30
+    """MiB."""
+
+    def line(self, gpu: int, place: int) -> str:
+        """As the state file has it."""
+        return f"instance {gpu} {place} {_words(self)}"
+
+
+def _text(number: int | None) -> str:
+    return "-" if number is None else str(number)
+
+
+def _words(figures: Gpu | Instance) -> str:
+    values = {field.name: getattr(figures, field.name) for field in fields(figures)}
+    return " ".join(f"{key}={'-' if value is None else str(value).replace(' ', '_')}" for key, value in values.items())
 
 
 class Call(NamedTuple):
@@ -71,8 +93,11 @@ class Driver:
         self._state = folder / "driver.txt"
         self._trace = folder / "calls.txt"
         self._gpus = [Gpu(f"GPU-0000000{index}-aaaa-bbbb-cccc-0123456789ab") for index in range(count)]
-        self._processes: list[tuple[int, int, int | None]] = []
+        self._instances: dict[tuple[int, int], Instance] = {}
+        self._processes: list[tuple[int, int, int | None, int | None]] = []
         self._rules: list[str] = []
+        self._pairs: list[str] = []
+        self._xids: list[tuple[int, int]] = []
         self._epoch = 1
         self._delay_us = 0
         self._write()
@@ -94,15 +119,38 @@ class Driver:
             setattr(self._gpus[gpu], key, value)
         self._write()
 
-    def use(self, gpu: int, pid: int, mib: int, *, told: bool = True) -> None:
-        """A process takes memory; the driver may not tell how much."""
-        self._processes.append((gpu, pid, mib if told else None))
-        self.change(gpu, used=self._gpus[gpu].used + mib)
+    def cut(self, gpu: int, *ids: str | None) -> None:
+        """A device is in MIG mode, cut into instances with these ids, by place; None: nothing is at that place."""
+        self._instances = {key: value for key, value in self._instances.items() if key[0] != gpu}
+        self._instances |= {(gpu, place): Instance(f"MIG-{uid}") for place, uid in enumerate(ids) if uid is not None}
+        self.change(gpu, mig=1)
+
+    def use(self, gpu: int, pid: int, mib: int, *, told: bool = True, place: int | None = None) -> None:
+        """A process takes memory, on a MIG instance or on the whole; the driver may not tell how much."""
+        self._processes.append((gpu, pid, mib if told else None, place))
+        user = self._gpus[gpu] if place is None else self._instances[gpu, place]
+        user.used += mib
+        self._write()
 
     def leave(self, gpu: int) -> None:
         """Whatever ran on a device is gone, with its memory."""
         self._processes = [entry for entry in self._processes if entry[0] != gpu]
         self.change(gpu, used=4)
+
+    def near(self, gpu: int, other: int, level: int) -> None:
+        """What two devices have in common on the PCI bus, as NVML numbers it."""
+        self._pairs.append(f"near {gpu} {other} {level}")
+        self._write()
+
+    def links(self, gpu: int, peer: int | str, count: int) -> None:
+        """A device has so many NVLinks to a peer, or to a `switch`."""
+        self._pairs.append(f"links {gpu} {peer} {count}")
+        self._write()
+
+    def xid(self, gpu: int, number: int) -> None:
+        """The driver tells of an error, once, to whoever listens by now."""
+        self._xids.append((gpu, number))
+        self._write()
 
     def fail(self, function: str, gpu: int | str, code: int) -> None:
         """From now on this function answers so for this device; `*` for any."""
@@ -148,9 +196,11 @@ class Driver:
     def _write(self) -> None:
         lines = [f"epoch {self._epoch}", f"delay {self._delay_us}"]
         lines += [gpu.line(index) for index, gpu in enumerate(self._gpus)]
-        lines += [f"process {gpu} {pid} {'-' if mib is None else mib}" for gpu, pid, mib in self._processes]
+        lines += [one.line(gpu, place) for (gpu, place), one in self._instances.items()]
+        lines += [f"process {gpu} {pid} {_text(mib)} {_text(place)}" for gpu, pid, mib, place in self._processes]
+        lines += [f"xid {number} {gpu} {xid}" for number, (gpu, xid) in enumerate(self._xids, 1)]
         new = self._state.with_suffix(".new")
-        new.write_text("\n".join([*lines, *self._rules]) + "\n")
+        new.write_text("\n".join([*lines, *self._pairs, *self._rules]) + "\n")
         now = time.time_ns()  # the file system's own clock is coarser than two changes in a row
         os.utime(new, ns=(now, now))
         new.replace(self._state)

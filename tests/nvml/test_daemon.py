@@ -202,14 +202,14 @@ async def test_sick_devices_are_shown_and_never_given(room: Room) -> None:
     driver = room.driver
     job_id = await room.running(gpu_id="6")
     driver.lose(1)
-    driver.change(2, mig=1, instances=2)
+    driver.change(2, mig=1)
     driver.change(4, ecc=3)
-    await room.told(4, state="unhealthy")
+    await room.told(4, state="drained")
     gpus = {gpu["index"]: gpu for gpu in await room.gpus()}
-    assert {index for index, gpu in gpus.items() if gpu["state"] == "unhealthy"} == {1, 2, 4}
+    assert {index for index, gpu in gpus.items() if gpu["state"] == "unhealthy"} == {1, 2}
     assert gpus[1]["reason"] == "NVML: GPU is lost"
-    assert "in MIG mode, with 2 instances" in gpus[2]["reason"]
-    assert "3 memory errors" in gpus[4]["reason"]
+    assert "in MIG mode and has no instance" in gpus[2]["reason"]
+    assert gpus[4]["reason"].startswith("3 memory errors that ECC could not correct since the driver was loaded; ")
     status = await room.probe.call("system.status")
     assert (status["status"], "device 1: NVML: GPU is lost" in status["devices"]) == ("degraded", True)
 
@@ -222,6 +222,48 @@ async def test_sick_devices_are_shown_and_never_given(room: Room) -> None:
     driver.heal()
     await room.probe.status(waiting, "running")
     for one in (job_id, rest, waiting):
+        await room.cancelled(one)
+
+
+async def test_a_device_with_a_hardware_error_is_drained_over_a_restart_until_it_is_brought_back(room: Room) -> None:
+    driver = room.driver
+    job_id = await room.running(gpu_id="3")
+    driver.xid(2, 13)
+    driver.xid(3, 95)
+    drained = await room.told(3, state="drained")
+    assert drained["reason"] == "Xid 95, uncontained memory error; see node.resume"
+    assert (await room.gpus())[3]["job_id"] == job_id, "its job goes on"
+    assert (await room.gpus())[2]["state"] == "free", "13 is the application's"
+    event = await room.probe.until(lambda event: event["data"].get("devices") == [3])
+    assert event["data"]["reason"] == "device 3 is drained: Xid 95, uncontained memory error"
+    assert (await room.probe.call("job.status", {"job_id": job_id}))["status"] == "running"
+    await room.cancelled(job_id)
+
+    assert await room.daemon.stop() == 0
+    await room.daemon.start()
+    waiting = await room.create(gpu_id="3")
+    assert "Xid 95" in await room.wait_reason(waiting, "device 3 is drained")
+    await room.probe.call("node.resume", {"node_id": "node-1", "devices": [3]})
+    await room.probe.status(waiting, "running")
+    await room.cancelled(waiting)
+
+    calls = driver.calls()
+    assert room.daemon.pid not in {call.thread for call in calls}, "the event loop's thread has called the driver"
+
+
+async def test_jobs_run_on_mig_instances_one_each(room: Room) -> None:
+    room.driver.cut(1, "a", "b")
+    await room.told(1011, state="free")
+    assert [gpu["index"] for gpu in await room.gpus()] == [0, 1010, 1011, 2, 3, 4, 5, 6, 7]
+    job_id = await room.running(gpu_id="1011")
+    for process in processes_of(job_id):
+        environment = process.environ()
+        assert environment["CUDA_VISIBLE_DEVICES"] == "MIG-b"
+        assert environment["SWIFT_TRAINER_JOB_DEVICES"] == "1011"
+    assert (await room.gpus())[2]["job_id"] == job_id
+    several = await room.create(gpu_id="0,1010")
+    await room.wait_reason(several, "one MIG instance at most (here 1010)")
+    for one in (several, job_id):
         await room.cancelled(one)
 
 

@@ -65,20 +65,6 @@ async def test_uncorrectable_memory_errors_take_a_device_out(driver: Driver) -> 
     assert await devices.check() == "ok"
 
 
-async def test_a_gpu_in_mig_mode_is_not_given_out_as_a_whole(driver: Driver) -> None:
-    driver.change(3, mig=1, instances=2)
-    devices = NvmlDevices("n", None)
-    (reason,) = unhealthy(await devices.read()).values()
-    assert reason.startswith("it is in MIG mode, with 2 instances, and only whole GPUs can be given to jobs; ")
-    assert "nvidia-smi -i 3 -mig 0" in reason
-    for function in ("nvmlDeviceGetMemoryInfo", "nvmlDeviceGetMemoryInfo_v2"):
-        driver.fail(function, 3, 4)  # it tells its memory to privileged users only
-    assert unhealthy(await devices.read()) == {3: reason}
-    driver.heal()
-    driver.change(3, mig=0)
-    assert await devices.check() == "ok"
-
-
 async def test_a_driver_that_was_loaded_again_is_used_again(driver: Driver) -> None:
     devices = NvmlDevices("n", None)
     await devices.read()

@@ -20,14 +20,14 @@ MISLEADING = {
 
 def env(**fields: Any) -> dict[str, str]:
     given: dict[str, Any] = {
-        "inherited": {**INHERITED, **MISLEADING}, "job_id": "job-1", "attempt": 2, "devices": (0,), "uses_cuda": True,
-        "master_port": None, "max_pixels": None, "request_env": {}, **fields,
+        "inherited": {**INHERITED, **MISLEADING}, "job_id": "job-1", "attempt": 2, "devices": (0,),
+        "cuda_names": ("0",), "master_port": None, "max_pixels": None, "request_env": {}, **fields,
     }  # fmt: skip
     return training_env(**given)
 
 
 def test_one_gpu() -> None:
-    assert env(devices=(3,)) == {
+    assert env(devices=(3,), cuda_names=("3",)) == {
         **INHERITED,
         "SWIFT_TRAINER_JOB_ID": "job-1",
         "SWIFT_TRAINER_ATTEMPT": "2",
@@ -38,13 +38,18 @@ def test_one_gpu() -> None:
 
 
 def test_several_gpus_have_a_rank_each_and_a_port_of_their_own() -> None:
-    found = env(devices=(2, 0), master_port=40123)
+    found = env(devices=(2, 0), cuda_names=("2", "0"), master_port=40123)
     assert (found["NPROC_PER_NODE"], found["MASTER_PORT"]) == ("2", "40123")
     assert found["CUDA_VISIBLE_DEVICES"] == found["SWIFT_TRAINER_JOB_DEVICES"] == "2,0"
 
 
+def test_a_mig_instance_is_named_by_its_own_id_to_cuda_alone() -> None:
+    found = env(devices=(1032,), cuda_names=("MIG-abc",))
+    assert (found["CUDA_VISIBLE_DEVICES"], found["SWIFT_TRAINER_JOB_DEVICES"]) == ("MIG-abc", "1032")
+
+
 def test_cpu_slots_see_no_gpu() -> None:
-    found = env(devices=(0, 1), uses_cuda=False, master_port=40123)
+    found = env(devices=(0, 1), cuda_names=(), master_port=40123)
     assert found["CUDA_VISIBLE_DEVICES"] == ""
     assert "CUDA_DEVICE_ORDER" not in found
     assert found["NPROC_PER_NODE"] == "2"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from daemon.swift.failures import MAX_MESSAGE, Evidence, Failure, classify
+from daemon.swift.failures import MAX_MESSAGE, Evidence, Failure, blames_devices, classify
 from schemas.enums import ErrorCode
 from tests.swift.recordings import recording
 
@@ -143,6 +143,13 @@ def elastic(exit_code: int, rank: int = 0) -> str:
             "EADDRINUSE",
         ),
         (
+            f"[rank0]: torch.AcceleratorError: CUDA error: uncorrectable ECC error encountered\n{NCCL}\n{elastic(1)}",
+            1,
+            E.HARDWARE_ERROR,
+            "torch.AcceleratorError: CUDA error: uncorrectable ECC error encountered",
+        ),
+        ("Unable to determine the device handle for GPU0000:1B:00.0: GPU is lost.", 1, E.HARDWARE_ERROR, "GPU is lost"),
+        (
             f"{elastic(-9, 2)}\n[rank0]: torch.DistBackendError: NCCL error: no peer\n{CHILD_FAILED}",
             1,
             E.KILLED,
@@ -216,3 +223,16 @@ def test_a_message_is_masked_and_bounded() -> None:
     failure = of("ValueError: token=hf_" + "a1" * 20 + " " + "x" * 5000)
     assert "hf_" not in failure.message
     assert len(failure.message) == MAX_MESSAGE + 1
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "blamed"),
+    [
+        (E.HARDWARE_ERROR, "uncorrectable ECC error", True),
+        (E.NCCL_ERROR, NCCL, True),
+        (E.NCCL_ERROR, "code: -98, name: EADDRINUSE, message: address already in use", False),
+        (E.UNKNOWN, "ValueError: GPU", False),
+    ],
+)
+def test_only_errors_that_devices_cause_are_held_against_them(code: E, message: str, blamed: bool) -> None:
+    assert blames_devices(code, message) is blamed

@@ -1,14 +1,12 @@
 """The commands about the whole: devices, the queue, nodes, the system's state."""
 
 from daemon import __version__
-from daemon.core.nodes import node_moved
 from daemon.loops.context import Context
 from daemon.loops.fleet import MOST_WAITING, devices_of, plan_now, state_of
-from daemon.loops.handling.common import RefusedError, Sender
-from daemon.ports import Subject, ToolchainError
-from schemas.commands import Empty, NodeRef
-from schemas.enums import NodeState, ReplyErrorCode
-from schemas.replies import GpuList, Node, NodeAccepted, NodeList, QueuedJob, QueueList, SystemStatus
+from daemon.loops.handling.common import Sender
+from daemon.ports import ToolchainError
+from schemas.commands import Empty
+from schemas.replies import GpuList, Node, NodeList, QueuedJob, QueueList, SystemStatus
 
 
 async def gpu_list(ctx: Context, _request: Empty, _sender: Sender) -> GpuList:
@@ -61,34 +59,6 @@ async def node_list(ctx: Context, _request: Empty, _sender: Sender) -> NodeList:
         for node in await ctx.store.nodes()
     )
     return NodeList(nodes=nodes, total=len(nodes))
-
-
-async def node_drain(ctx: Context, request: NodeRef, _sender: Sender) -> NodeAccepted:
-    """Let a node start nothing new; its jobs finish."""
-    return await _node_state(ctx, request.node_id, NodeState.DRAINED, "drained: starts nothing new, its jobs finish")
-
-
-async def node_resume(ctx: Context, request: NodeRef, _sender: Sender) -> NodeAccepted:
-    """Let a drained node start jobs again."""
-    return await _node_state(ctx, request.node_id, NodeState.ONLINE, "resumed: starts jobs again")
-
-
-async def _node_state(ctx: Context, node_id: str, state: NodeState, message: str) -> NodeAccepted:
-    while True:
-        node = await ctx.store.get_node(node_id)
-        if node is None:
-            raise RefusedError(ReplyErrorCode.NOT_FOUND, f"there is no node {node_id}; node.list shows them")
-        if node.internal.lost:
-            raise RefusedError(ReplyErrorCode.CONFLICT, f"node {node_id} is lost; try again when it is back")
-        if node.state is state:
-            return NodeAccepted(node_id=node_id, state=state, message=f"already {state}")
-        if node.state is NodeState.OFFLINE:
-            raise RefusedError(ReplyErrorCode.CONFLICT, f"node {node_id} is offline")
-        moved = node_moved(node, state, message, at=ctx.clock.now(), by=ctx.node_id)
-        if await ctx.store.update_node(node, moved):
-            ctx.signals.outbox.give((Subject.NODE, node_id))
-            ctx.signals.scheduling.give()
-            return NodeAccepted(node_id=node_id, state=state, message=message)
 
 
 async def system_status(ctx: Context, _request: Empty, _sender: Sender) -> SystemStatus:

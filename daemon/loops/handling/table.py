@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from daemon.loops.context import Context
-from daemon.loops.handling import asking, changing, creating, overview
+from daemon.loops.handling import asking, changing, creating, nodes, overview
 from daemon.loops.handling.common import Sender
 
 Handler = Callable[[Context, Any, Sender], Awaitable[BaseModel | dict[str, object]]]
@@ -29,7 +29,7 @@ HANDLERS: dict[str, Handler] = {
     "gpu.list": overview.gpu_list,
     "queue.list": overview.queue_list,
     "node.list": overview.node_list,
-    "node.drain": overview.node_drain,
-    "node.resume": overview.node_resume,
+    "node.drain": nodes.drain,
+    "node.resume": nodes.resume,
     "system.status": overview.system_status,
 }

@@ -129,7 +129,10 @@ _FIELDS: dict[str, st.SearchStrategy[object]] = {
     "labels": st.dictionaries(_names, _sent, max_size=3),
     "extra_args": st.dictionaries(
         st.sampled_from(["max_grad_norm", "seed", "stopping_strategy", "target"]),
-        st.booleans() | _numbers | st.floats(allow_nan=False, allow_infinity=False) | st.lists(_sent, max_size=2),
+        st.booleans()
+        | _numbers
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.lists(_sent.filter(lambda text: not text.startswith("-")), max_size=2),
         max_size=3,
     ),
     "priority": st.integers(0, 10),

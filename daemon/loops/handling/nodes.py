@@ -1,0 +1,76 @@
+"""The commands that change a node: drain and resume, of the whole of it or of some of its devices."""
+
+from daemon.core.drains import drain_of, drained, named, new_drain, undrained
+from daemon.core.nodes import node_moved
+from daemon.loops.context import Context, NodeStep, change_node
+from daemon.loops.handling.common import RefusedError, Sender
+from schemas.commands import NodeRef
+from schemas.enums import NodeState, ReplyErrorCode
+from schemas.events import Device
+from schemas.nodes import NodeRecord
+from schemas.replies import NodeAccepted
+
+DRAINED = "drained: starts nothing new, its jobs finish"
+RESUMED = "resumed: starts jobs again"
+
+
+async def drain(ctx: Context, request: NodeRef, _sender: Sender) -> NodeAccepted:
+    """Let a node, or some of its devices, start nothing new; their jobs finish."""
+
+    def step(node: NodeRecord) -> NodeRecord:
+        now, by = ctx.clock.now(), ctx.node_id
+        if request.devices is not None:
+            devices = _devices(node, request.devices)
+            return drained(node, [new_drain(device, "drained on request", now) for device in devices], at=now, by=by)
+        return node if node.state is NodeState.DRAINED else node_moved(node, NodeState.DRAINED, DRAINED, at=now, by=by)
+
+    what = "" if request.devices is None else f"{named(request.devices)} "
+    return await _change(ctx, request.node_id, step, f"{what}{DRAINED}")
+
+
+async def resume(ctx: Context, request: NodeRef, _sender: Sender) -> NodeAccepted:
+    """Let a drained node with all its devices, or some of its devices, start jobs again."""
+
+    def step(node: NodeRecord) -> NodeRecord:
+        now, by = ctx.clock.now(), ctx.node_id
+        if request.devices is not None:
+            found = [drain_of(device, node.internal.drains) for device in _devices(node, request.devices)]
+            return undrained(node, [one for one in found if one is not None], at=now, by=by)
+        online = node if node.state is NodeState.ONLINE else node_moved(node, NodeState.ONLINE, RESUMED, at=now, by=by)
+        return undrained(online, node.internal.drains, at=now, by=by)
+
+    what = "" if request.devices is None else f"{named(request.devices)} "
+    return await _change(ctx, request.node_id, step, f"{what}{RESUMED}")
+
+
+async def _change(ctx: Context, node_id: str, step: NodeStep, message: str) -> NodeAccepted:
+    unchanged = False
+
+    def checked(node: NodeRecord) -> NodeRecord:
+        nonlocal unchanged
+        if node.internal.lost:
+            raise RefusedError(ReplyErrorCode.CONFLICT, f"node {node_id} is lost; try again when it is back")
+        changed = step(node)
+        unchanged = changed is node
+        if not unchanged and node.state is NodeState.OFFLINE:
+            raise RefusedError(ReplyErrorCode.CONFLICT, f"node {node_id} is offline")
+        return changed
+
+    node = await change_node(ctx, node_id, checked)
+    if node is None:
+        raise RefusedError(ReplyErrorCode.NOT_FOUND, f"there is no node {node_id}; node.list shows them")
+    if unchanged:
+        return NodeAccepted(node_id=node_id, state=node.state, message=f"already {message}")
+    ctx.signals.scheduling.give()
+    ctx.signals.devices.give()
+    return NodeAccepted(node_id=node_id, state=node.state, message=message)
+
+
+def _devices(node: NodeRecord, indices: tuple[int, ...]) -> list[Device]:
+    """The node's devices of these indices, or a refusal that names those that it has not."""
+    known = {device.index: device for device in node.devices}
+    missing = sorted(set(indices) - set(known))
+    if missing:
+        has = f"it has {named(sorted(known))}" if known else "it has none"
+        raise RefusedError(ReplyErrorCode.NOT_FOUND, f"node {node.node_id} has no {named(missing)}; {has}")
+    return [known[index] for index in dict.fromkeys(indices)]

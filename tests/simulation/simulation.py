@@ -29,6 +29,7 @@ from tests.simulation.twins import SimBroker, SimFiles, SimStore
 
 CALM_LIMIT_S = 3600.0
 LEASE_LOOK_S = 0.7
+OPERATOR_LOOKS_S = 50.0
 AFTERWARDS_S = 40.0
 """Looked on for so long after the end, because late duplicates must change nothing."""
 AT_REST = ENDED | {TrainingStatus.PENDING}
@@ -77,6 +78,7 @@ class Simulation:
             self.daemons.add(node_id, self._host(node_id), devices)
         if self.daemons.lost_s:
             stage.play(self._runners())
+        stage.play(self._operator())
 
     def _wire(self) -> None:
         """Let the twins tell the audit and be told of faults."""
@@ -106,6 +108,14 @@ class Simulation:
             yield LEASE_LOOK_S
             for node in self.daemons.nodes:
                 node.runs.fence()
+
+    def _operator(self) -> Iterator[float]:
+        """Somebody mends the devices that were drained as sick, sooner or later."""
+        while True:
+            yield OPERATOR_LOOKS_S
+            for node in self.store.node_records.values():
+                if node.internal.drains and self.storm.over:
+                    self.broker.send("node.resume", {"node_id": node.node_id})
 
     def _told_status(self, job_id: str) -> str | None:
         """The status that a subscriber knows of."""

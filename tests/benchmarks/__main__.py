@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from tests.benchmarks import devices, latency, load, pure, throughput
+from tests.benchmarks import cluster, devices, latency, load, pure, throughput
 from tests.benchmarks.figures import Figure, table
 from tests.benchmarks.room import Room, daemon, services
 
@@ -23,6 +23,7 @@ PURE: dict[str, Callable[[bool], list[Figure]]] = {
     "plan": pure.planning,
     "parser": pure.parser,
     "nvml": devices.reading,
+    "cluster": cluster.cluster,
 }
 SLOTS = load.JOBS
 SERVED: dict[str, Callable[[Room, bool], list[Figure]]] = {

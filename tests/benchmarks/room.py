@@ -102,11 +102,12 @@ class Room:
 
 
 @contextmanager
-def daemon(urls: Mapping[str, str], slots: int) -> Generator[Room]:
-    """A daemon that is ready, with so many CPU slots and a database of its own."""
+def daemon(urls: Mapping[str, str], slots: int, **settings: str) -> Generator[Room]:
+    """A daemon that is ready, with so many CPU slots; its database is its own where the settings say nothing else."""
     folder = Path(tempfile.mkdtemp(prefix="swift-trainer-bench-"))
     (folder / "data.jsonl").write_text('{"messages": [{"role": "user", "content": "a"}]}\n')
-    settings = {
+    given = {f"SWIFT_TRAINER_{name.upper()}": value for name, value in settings.items()}
+    chosen = {
         **urls,
         "SWIFT_TRAINER_MONGODB_DATABASE": f"bench_{uuid.uuid4().hex}",
         "SWIFT_TRAINER_NODE_ID": "bench",
@@ -117,6 +118,7 @@ def daemon(urls: Mapping[str, str], slots: int) -> Generator[Room]:
         "SWIFT_TRAINER_DEVICES": f"cpu:{slots}",
         "SWIFT_TRAINER_STOP_GRACE_SECONDS": "2",
         "SWIFT_TRAINER_ON_EXIT": "stop",
+        **given,
     }
     env = {key: value for key, value in os.environ.items() if not key.startswith("SWIFT_TRAINER_")}
     log_path = folder / "daemon.log"
@@ -124,7 +126,7 @@ def daemon(urls: Mapping[str, str], slots: int) -> Generator[Room]:
         process = subprocess.Popen(
             [sys.executable, "-m", "daemon.main"],
             cwd=folder,
-            env={**env, "PYTHONPATH": str(REPO), **settings},
+            env={**env, "PYTHONPATH": str(REPO), **chosen},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

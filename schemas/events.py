@@ -203,6 +203,10 @@ class Device(Wire):
     """The job that it is leased to."""
     processes: tuple[DeviceProcess, ...] = ()
     """What runs on it now."""
+    peers: dict[str, int] = {}
+    """Closeness to the node's other devices by index, as NVML tells it: 0 across sockets, 10 within a NUMA node, 20 the
+    same host bridge, 30 several PCIe switches, 40 one PCIe switch, 50 the same board, 100 plus the number of links with
+    NVLink; absent where unknown."""
 
 
 class NodeData(Wire):

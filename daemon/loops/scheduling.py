@@ -9,8 +9,8 @@ from pathlib import Path
 
 from daemon.core.lifecycle import HOLDS_DEVICES
 from daemon.core.moves import claimed, export_moved, failed_before_start, with_internal
-from daemon.core.scheduler import Plan, Start, WorkKind
 from daemon.core.watchdog import short_of_disk
+from daemon.core.work import Plan, Start, WorkKind
 from daemon.logs import get_log
 from daemon.loops.context import Context, Postponed, Step, change_job, persistently
 from daemon.loops.fleet import MOST_WAITING, plan_now
@@ -45,6 +45,8 @@ async def schedule_once(ctx: Context, begin: Begin) -> Plan:
     for start in decided.starts:
         if start.node_id == ctx.node_id and await _apply(ctx, start):
             begin(start.work.job_id, start.work.kind)
+    for work, reason in decided.hopeless[:MOST_WAITING]:
+        await change_job(ctx, work.job_id, lambda job, why=reason: _never(ctx, job, why))
     reasons = {
         work.job_id: reason
         for work, reason in decided.waits[:MOST_WAITING]
@@ -179,6 +181,14 @@ def _unstartable(ctx: Context, job: TrainingJob, kind: WorkKind, message: str) -
     if job.status is not TrainingStatus.QUEUED:
         return None
     return failed_before_start(job, at=now, by=by, code=ErrorCode.SPAWN_FAILED, message=message)
+
+
+def _never(ctx: Context, job: TrainingJob, message: str) -> TrainingJob | None:
+    """A job that it comes after has not completed, so it never starts."""
+    if job.status is not TrainingStatus.QUEUED:
+        return None
+    code = ErrorCode.DEPENDENCY_FAILED
+    return failed_before_start(job, at=ctx.clock.now(), by=ctx.node_id, code=code, message=message)
 
 
 def _refused(ctx: Context, job: TrainingJob, message: str) -> TrainingJob | None:

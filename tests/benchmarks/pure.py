@@ -5,7 +5,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from daemon.core.scheduler import Held, NodeView, Work, WorkKind, plan
+from daemon.core.scheduler import plan
+from daemon.core.work import Held, NodeView, Work, WorkKind
 from daemon.swift.lines import LineSplitter
 from daemon.swift.records import LogParser
 from schemas.enums import NodeState

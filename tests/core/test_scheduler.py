@@ -6,7 +6,9 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.core.scheduler import Held, NodeView, Plan, Work, WorkKind, order, plan
+from daemon.core.scheduler import plan
+from daemon.core.turns import order
+from daemon.core.work import Held, NodeView, Plan, Work, WorkKind
 from schemas.enums import DeviceState, NodeState
 from schemas.events import Device
 from tests.core.factory import NOW

@@ -9,6 +9,7 @@ from daemon.loops.handling.common import (
     RefusedError,
     Sender,
     accepted,
+    check_queue_quota,
     conflict,
     get_job,
     not_found,
@@ -26,6 +27,9 @@ from schemas.replies import Fault, JobAccepted, JobDeleted, JobQueued, Reply
 
 S = TrainingStatus
 
+MOST_NAMED = 5
+"""Jobs that a refusal names."""
+
 
 async def start(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
     """Queue a pending job; one that waits or runs already is left alone."""
@@ -40,6 +44,7 @@ async def start(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
         result = JobQueued(job_id=job.id, status=moved.status, message="queued")
         return with_reply(moved, sender.message_id, accepted("job.start", result))
 
+    await _check_quota(ctx, await get_job(ctx, request.job_id), {S.PENDING}, sender)
     job = await _change(ctx, request.job_id, step)
     ctx.signals.scheduling.give()
     return await _queue_result(ctx, job)
@@ -48,6 +53,7 @@ async def start(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
 async def resume(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
     """Queue a failed or cancelled job again, from its last checkpoint where it has a usable one."""
     found = await get_job(ctx, request.job_id)
+    await _check_quota(ctx, found, {S.FAILED, S.CANCELLED}, sender)
     checkpoint = await last_resumable(ctx, found)
 
     def step(job: TrainingJob) -> TrainingJob | None:
@@ -148,6 +154,10 @@ async def delete(ctx: Context, request: DeleteRequest, _sender: Sender) -> JobDe
             raise conflict(job, "deleted", "stop it first")
         if job.export_status in EXPORT_UNDER_WAY:
             raise RefusedError(ReplyErrorCode.CONFLICT, f"job {job.id} is being exported; delete it after that")
+        waiting = await ctx.store.dependents(job.id, MOST_NAMED)
+        if waiting:
+            text = f"job {job.id} can't be deleted while others come after it: {', '.join(waiting)}; stop those first"
+            raise RefusedError(ReplyErrorCode.CONFLICT, text)
         run_dir = Path(job.run_dir) if request.purge_output and job.run_dir else None
         if run_dir is not None:
             await check_root(ctx, ("purge_output",), run_dir)
@@ -199,6 +209,13 @@ async def _change(ctx: Context, job_id: str, step: Step) -> TrainingJob:
     if job is None:
         raise not_found(job_id)
     return job
+
+
+async def _check_quota(ctx: Context, job: TrainingJob, from_: set[TrainingStatus], sender: Sender) -> None:
+    """Refuse a start or a resume that the owner's quota has no room for."""
+    unless_replied(job, sender)
+    if job.status in from_:
+        await check_queue_quota(ctx, job.owner)
 
 
 def _hurried(job: TrainingJob, order: StopOrder) -> TrainingJob | None:

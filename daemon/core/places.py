@@ -18,7 +18,7 @@ from schemas.events import Device
 
 FAR = datetime.max.replace(tzinfo=UTC)
 Kind = tuple[str, float | None]
-"""What tells devices apart for work that wants some and not others: name (small letters) and total memory, MiB."""
+"""What tells devices apart for work that wants some and not others: name and total memory, MiB."""
 
 
 @dataclass(slots=True)
@@ -29,6 +29,8 @@ class Spot:
     devices: dict[int, Device]
     free: set[int]
     """What anybody may have."""
+    fit: frozenset[int]
+    """What can be had once it is not leased."""
     leased: dict[int, tuple[str, datetime | None]] = field(default_factory=dict[int, tuple[str, datetime | None]])
     """By device, the job that has it and when that ends at the latest."""
     kept: dict[int, str] = field(default_factory=dict[int, str])
@@ -41,7 +43,7 @@ class Spot:
 class Group:
     """The devices of each node that work of one sort may use."""
 
-    def __init__(self, spots: Sequence[Spot], kinds: frozenset[Kind], pinned: tuple[int, ...]) -> None:
+    def __init__(self, spots: Sequence[Spot], kinds: frozenset[Kind] | None, pinned: tuple[int, ...]) -> None:
         self.pinned = pinned
         self.allowed = [self._allowed(spot, kinds) for spot in spots]
         self.most = max(map(len, self.allowed), default=0)
@@ -54,11 +56,15 @@ class Group:
         for place, spot in enumerate(spots):
             self.update(place, spot)
 
-    def _allowed(self, spot: Spot, kinds: frozenset[Kind]) -> frozenset[int]:
-        fit = frozenset(index for index, device in spot.devices.items() if kind_of(device) in kinds)
+    def _allowed(self, spot: Spot, kinds: frozenset[Kind] | None) -> frozenset[int]:
+        """Those of these kinds (None: of any)."""
+        if kinds is None:
+            suiting = frozenset(spot.devices)
+        else:
+            suiting = frozenset(index for index, device in spot.devices.items() if kind_of(device) in kinds)
         if not self.pinned:
-            return fit
-        return frozenset(self.pinned) if fit.issuperset(self.pinned) else frozenset()
+            return suiting
+        return frozenset(self.pinned) if suiting.issuperset(self.pinned) else frozenset()
 
     def update(self, place: int, spot: Spot) -> None:
         """The free devices of a node have changed."""
@@ -107,9 +113,9 @@ class Places:
         self.keeping: list[Keeping] = []
         self._now = now
         self._by_id = {spot.view.node_id: spot for spot in self.spots}
-        self._kinds = {kind_of(device) for spot in self.spots for device in spot.devices.values()}
-        self._chosen: dict[tuple[int | None, str | None], frozenset[Kind]] = {}
-        self._groups: dict[tuple[frozenset[Kind], tuple[int, ...]], Group] = {}
+        self._of_wish: dict[tuple[int | None, str | None, tuple[int, ...]], Group] = {}
+        self._groups: dict[tuple[frozenset[Kind] | None, tuple[int, ...]], Group] = {}
+        self._kinds: set[Kind] = set()
 
     def lease(self, job_id: str, node_id: str, devices: Iterable[int], until: datetime | None) -> None:
         """Devices that are given away already. Before any group is asked for."""
@@ -122,14 +128,22 @@ class Places:
 
     def group(self, work: Work) -> Group:
         """The group that work belongs to."""
-        wish = (work.memory_mib, work.device_name)
-        kinds = self._chosen.get(wish)
-        if kinds is None:
-            kinds = self._chosen[wish] = frozenset(kind for kind in self._kinds if _suits(work, kind))
-        group = self._groups.get((kinds, work.pinned))
+        wish = (work.memory_mib, work.device_name, work.pinned)
+        group = self._of_wish.get(wish)
         if group is None:
-            group = self._groups[kinds, work.pinned] = Group(self.spots, kinds, work.pinned)
+            key = (self._suiting(work), work.pinned)
+            if key not in self._groups:
+                self._groups[key] = Group(self.spots, *key)
+            group = self._of_wish[wish] = self._groups[key]
         return group
+
+    def _suiting(self, work: Work) -> frozenset[Kind] | None:
+        """The kinds of devices that suit the work; None: any."""
+        if work.memory_mib is None and work.device_name is None:
+            return None
+        if not self._kinds:
+            self._kinds = {kind_of(device) for spot in self.spots for device in spot.devices.values()}
+        return frozenset(kind for kind in self._kinds if _suits(work, kind))
 
     # ------------------------------------------------------------ giving
 
@@ -232,36 +246,28 @@ class Places:
 
     def _ends(self, spot: Spot, group: Group, place: int) -> list[tuple[datetime, int]]:
         """When leased devices that nobody waits for yet are free again, the first one first."""
+        allowed = (group.allowed[place] & spot.fit) - spot.awaited
         return sorted(
-            (until, index)
-            for index, (_, until) in spot.leased.items()
-            if until is not None
-            and index not in spot.awaited
-            and index in group.allowed[place]
-            and _is_fit(spot, index)
+            (until, index) for index, (_, until) in spot.leased.items() if until is not None and index in allowed
         )
 
 
 def _spot(node: NodeView) -> Spot:
     devices = {device.index: device for device in node.devices}
-    return Spot(node, devices, {index for index, device in devices.items() if device.state is DeviceState.FREE})
+    free = {index for index, device in devices.items() if device.state is DeviceState.FREE}
+    leased = (index for index, device in devices.items() if device.state is DeviceState.LEASED)
+    return Spot(node, devices, free, frozenset([*free, *leased]))
 
 
 def kind_of(device: Device) -> Kind:
     """What of a device work can ask for."""
-    return device.name.lower(), device.memory_total_mib
+    return device.name, device.memory_total_mib
 
 
 def _suits(work: Work, kind: Kind) -> bool:
     name, memory_mib = kind
     enough = work.memory_mib is None or (memory_mib is not None and memory_mib >= work.memory_mib)
-    return enough and (work.device_name is None or fnmatchcase(name, work.device_name.lower()))
-
-
-def _is_fit(spot: Spot, index: int) -> bool:
-    """Whether a leased device can be had when its job has ended."""
-    device = spot.devices.get(index)
-    return device is not None and device.state in {DeviceState.FREE, DeviceState.LEASED}
+    return enough and (work.device_name is None or fnmatchcase(name.lower(), work.device_name.lower()))
 
 
 def _choose(work: Work, spot: Spot, there: set[int]) -> tuple[int, ...]:

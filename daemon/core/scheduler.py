@@ -84,11 +84,11 @@ class _Round:
         """Decide about one piece of work: whether it takes its owner's turn."""
         self._turns.append(work)
         reason = self._why_not_now(work, blocked)
-        if reason is None:
-            self._devices_for(work)
-            return True
-        self._waits.append((work, reason))
-        return False
+        if reason is not None:
+            self._waits.append((work, reason))
+            return False
+        self._devices_for(work)
+        return True
 
     def _why_not_now(self, work: Work, blocked: str | None) -> str | None:
         """What keeps it from starting, whatever is free."""
@@ -101,8 +101,10 @@ class _Round:
         if not self.places.spots:
             return reasons.why_no_node(self._nodes)
         group = self.places.group(work)
-        if group.most < work.count:
-            return reasons.why_never(work, self.places, group)
+        return reasons.why_never(work, self.places, group) if group.most < work.count else self._why_quota(work)
+
+    def _why_quota(self, work: Work) -> str | None:
+        """What the owner's quota keeps from starting."""
         most = self._shares.most_devices(work.owner)
         if most is None:
             return None

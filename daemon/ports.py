@@ -5,7 +5,7 @@ wrong, try again later. An outage is never reported as a job's failure.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from daemon.core.devices import DeviceFault
-from daemon.core.scheduler import Held, Work
+from daemon.core.work import Held, Waiting
 from daemon.swift.checkpoints import Folder
 from daemon.swift.installed import Installed
 from schemas.enums import TrainingStatus, TrainingType
@@ -188,8 +188,20 @@ class Store(Protocol):
         """Jobs by status, every status present."""
         ...
 
-    async def waiting(self, limit: int) -> list[Work]:
-        """Queued trainings and exports, by priority (highest first), then age; at most `limit`."""
+    async def waiting(self, limit: int) -> Waiting:
+        """The front of the queue of trainings and exports, about `limit`: of a longer one, each owner's first ones."""
+        ...
+
+    async def count_queued(self, owner: str | None) -> int:
+        """How many trainings of this owner are queued."""
+        ...
+
+    async def statuses(self, job_ids: Iterable[str]) -> dict[str, TrainingStatus]:
+        """Where these jobs stand, by id; a job that is not there is left out."""
+        ...
+
+    async def dependents(self, job_id: str, limit: int) -> list[str]:
+        """Pending and queued jobs that come after this one (`after`), by id; at most `limit`."""
         ...
 
     async def count_waiting(self, before: TrainingJob | None = None) -> int:

@@ -3,16 +3,49 @@
 `swift-trainerd --help` and `deploy/swift-trainer.env.example` list them from here.
 """
 
+import json
 import socket
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from daemon.core.watchdog import Limits
+from daemon.core.work import Shares
 
 PREFIX = "SWIFT_TRAINER_"
+
+
+class Quota(BaseModel):
+    """What one owner may have; absent: no limit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    gpus: Annotated[int, Field(ge=0)] | None = None
+    """Devices at once."""
+    queued: Annotated[int, Field(ge=0)] | None = None
+    """Trainings in the queue."""
+
+
+def _decoded(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value or "{}")
+    except ValueError as error:
+        raise ValueError(f"must be a JSON object with a member per owner, * for all others: {error}") from None
+
+
+_BY_OWNER = (NoDecode, BeforeValidator(_decoded))
 
 
 class Settings(BaseSettings):
@@ -72,6 +105,12 @@ class Settings(BaseSettings):
     """Logged steps in a row with a loss that is NaN or infinite, after which a job fails with `nan_loss`; 0: never."""
     disk_min_free_mib: Annotated[int, Field(ge=0)] = 100
     """Free space below an output folder under which no job starts there, and a running one is warned, MiB; 0: any."""
+    owner_weights: Annotated[dict[str, Annotated[float, Field(gt=0, le=1000)]], *_BY_OWNER] = {}
+    """Fair shares of the devices among owners (AMQP users) of equal priority, as JSON: `{"alice": 2, "*": 1}` gives
+    alice twice what each other gets while both have jobs that wait. `*` is whoever is not named; without it, 1."""
+    owner_quotas: Annotated[dict[str, Quota], *_BY_OWNER] = {}
+    """What owners may have, as JSON: `{"alice": {"gpus": 8, "queued": 100}, "*": {"gpus": 2}}`: `gpus` devices at once
+    (more jobs wait), `queued` trainings in the queue (more are refused). `*` is whoever is not named."""
     on_exit: Literal["leave", "stop"] = "leave"
     """What a stop of the daemon does to its trainings: `leave` them running, or `stop` them."""
     log_format: Literal["json", "human"] = "human"
@@ -118,6 +157,16 @@ class Settings(BaseSettings):
             disk_min_free_mib=self.disk_min_free_mib,
         )
 
+    @property
+    def shares(self) -> Shares:
+        """What each owner may have."""
+        quotas = self.owner_quotas.items()
+        return Shares(
+            weights=self.owner_weights,
+            devices={owner: quota.gpus for owner, quota in quotas if quota.gpus is not None},
+            queued={owner: quota.queued for owner, quota in quotas if quota.queued is not None},
+        )
+
     def log_path(self, kind: str, job_id: str) -> Path:
         """Log file of a job's training."""
         return self.state_path / "logs" / f"{kind}_training_{job_id}.log"
@@ -136,4 +185,9 @@ def node_name(host: str) -> str:
 def setting_faults(error: ValidationError) -> list[str]:
     """What is wrong with the settings, a line each that begins with the variable's name."""
     faults = error.errors(include_url=False, include_input=False)
-    return [f"{PREFIX}{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in faults]
+    return [f"{PREFIX}{str(fault['loc'][0]).upper()}: {_inside(fault['loc'][1:])}{fault['msg']}" for fault in faults]
+
+
+def _inside(place: tuple[int | str, ...]) -> str:
+    """Where in a setting's JSON a fault is."""
+    return f"{'.'.join(map(str, place))}: " if place else ""

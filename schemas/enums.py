@@ -63,6 +63,7 @@ class ErrorCode(StrEnum):
     KILLED = "killed"
     NODE_LOST = "node_lost"
     SPAWN_FAILED = "spawn_failed"
+    DEPENDENCY_FAILED = "dependency_failed"
     UNKNOWN = "unknown"
 
 

@@ -81,7 +81,7 @@ class JobQueued(Wire):
     message: str
     """What happens now, in words for a person."""
     queue_position: int | None = None
-    """1 is next; null when the job does not wait."""
+    """By priority and age, 1 is next; `queue.list` has the turns of all owners. Null when the job does not wait."""
 
 
 class JobDeleted(Wire):
@@ -250,17 +250,30 @@ class QueuedJob(Wire):
     """How many devices it waits for."""
     gpu_id: str | None = None
     """The device indices that it must have; null where any will do."""
+    gpu_memory_mib: int | None = None
+    """Total memory that each device must have, MiB."""
+    gpu_name: str | None = None
+    """What each device's name must match."""
     queued_at: datetime | None = None
     """UTC."""
+    not_before: datetime | None = None
+    """Earliest start (UTC), by the request or after a failure."""
+    after: tuple[str, ...] = ()
+    """Jobs that must have ended before."""
     wait_reason: str
     """Why it waits, in words for a person."""
+    node_id: str | None = None
+    """The node that devices are kept for it on, or that it starts on now."""
+    expected_start: datetime | None = None
+    """When enough devices are free for it at the latest (UTC), if what it waits for has time limits; else null."""
 
 
 class QueueList(Wire):
     """Result of `queue.list`."""
 
     jobs: tuple[QueuedJob, ...]
-    """In the order in which they would start; the first 1,000 of a longer queue."""
+    """In the order of their turns (priority, fair share, age): who can start, or keeps devices, before the ones behind;
+    the first 1,000 of a longer queue."""
     total: int
     """How many wait in all."""
 

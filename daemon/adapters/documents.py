@@ -15,7 +15,8 @@ from enum import Enum
 from typing import cast
 
 from daemon.core.lifecycle import HOLDS_DEVICES
-from daemon.core.scheduler import Held, Work, WorkKind, order
+from daemon.core.turns import order
+from daemon.core.work import Held, Work, WorkKind, end_of
 from daemon.ports import JobQuery
 from schemas.enums import ExportStatus, TrainingStatus
 from schemas.events import OutboxEvent
@@ -26,6 +27,9 @@ Document = dict[str, object]
 
 MAX_REPLIES = 20
 """Replies that a job's document remembers; older ones are dropped."""
+
+NOT_STARTED = frozenset({TrainingStatus.PENDING, TrainingStatus.QUEUED})
+"""Where a job stands that may still wait for another."""
 
 HEARTBEAT_FIELDS = ("devices", "versions", "last_heartbeat", "started_at", "lost_after_seconds")
 
@@ -192,19 +196,35 @@ WORK_FIELDS = (
     "created_at",
     "export_status",
     "wait_reason",
+    "gpu_memory_mib",
+    "gpu_name",
+    "timeout_seconds",
+    "after",
+    "after_policy",
+    "not_before",
     "internal.not_before",
     "internal.avoid_devices",
     "internal.export_order.requested_at",
 )
 """What `read_work` needs of a job's document."""
 
-HELD_FIELDS = ("status", "node_id", "devices", "export_status", "internal.export_node_id", "internal.export_devices")
+HELD_FIELDS = (
+    "owner",
+    "status",
+    "node_id",
+    "devices",
+    "started_at",
+    "timeout_seconds",
+    "export_status",
+    "internal.export_node_id",
+    "internal.export_devices",
+)
 """What `read_held` needs of a job's document."""
 
 
-def read_work(documents: Iterable[Mapping[str, object]], limit: int) -> list[Work]:
-    """Trainings and exports that wait, in the scheduler's order, at most `limit`."""
-    return order(work for document in documents for work in _work(document))[:limit]
+def read_work(documents: Iterable[Mapping[str, object]]) -> list[Work]:
+    """Trainings and exports that wait, by priority, then age."""
+    return order(work for document in documents for work in _work(document))
 
 
 def _work(document: Mapping[str, object]) -> Iterable[Work]:
@@ -225,12 +245,22 @@ def _training(document: Mapping[str, object]) -> Work:
         queued_at=cast("datetime", document["queued_at"] or document["created_at"]),
         count=len(pinned) or cast("int", document["gpu_count"]),
         pinned=pinned,
-        not_before=cast("datetime | None", internal.get("not_before")),
+        not_before=_later(document.get("not_before"), internal.get("not_before")),
         avoid=_indices(internal.get("avoid_devices")),
         training_type=str(document["training_type"]),
         owner=cast("str | None", document["owner"]),
         wait_reason=cast("str | None", document["wait_reason"]),
+        memory_mib=cast("int | None", document.get("gpu_memory_mib")),
+        device_name=cast("str | None", document.get("gpu_name")),
+        timeout_s=cast("float | None", document.get("timeout_seconds")),
+        after=tuple(cast("Sequence[str]", document.get("after") or ())),
+        after_always=document.get("after_policy") == "always",
     )
+
+
+def _later(*times: object) -> datetime | None:
+    """The latest of these times, where there is any."""
+    return max((time for time in times if isinstance(time, datetime)), default=None)
 
 
 def _export(document: Mapping[str, object]) -> Work:
@@ -272,11 +302,18 @@ def read_held(documents: Iterable[Mapping[str, object]]) -> list[Held]:
 
 def _held(document: Mapping[str, object]) -> Iterable[Held]:
     job_id, internal = str(document["_id"]), section(document, "internal")
+    owner = cast("str | None", document["owner"])
     node_id, export_node_id = document["node_id"], internal.get("export_node_id")
     if document["status"] in _HOLDS and node_id is not None:
-        yield Held(job_id, WorkKind.TRAIN, str(node_id), _indices(document["devices"]))
+        until = _until(document)
+        yield Held(job_id, WorkKind.TRAIN, str(node_id), _indices(document["devices"]), owner, until)
     if document["export_status"] == _EXPORT_RUNNING and export_node_id is not None:
-        yield Held(job_id, WorkKind.EXPORT, str(export_node_id), _indices(internal.get("export_devices")))
+        yield Held(job_id, WorkKind.EXPORT, str(export_node_id), _indices(internal.get("export_devices")), owner)
+
+
+def _until(document: Mapping[str, object]) -> datetime | None:
+    started_at = cast("datetime | None", document["started_at"])
+    return end_of(started_at, cast("float | None", document["timeout_seconds"])) if started_at else None
 
 
 def _indices(value: object) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from daemon.adapters.curves import merged, thin
 from daemon.adapters.documents import (
     HEARTBEAT_FIELDS,
     MAX_REPLIES,
+    NOT_STARTED,
     history_documents,
     job_document,
     label_term,
@@ -27,7 +28,8 @@ from daemon.adapters.documents import (
     read_work,
 )
 from daemon.core.lifecycle import HOLDS_DEVICES
-from daemon.core.scheduler import Held, Work
+from daemon.core.turns import front
+from daemon.core.work import Held, Waiting, Work
 from daemon.ports import FolderTakenError, JobPage, JobQuery, Subject
 from schemas.enums import ExportStatus, TrainingStatus, TrainingType
 from schemas.events import CloudEvent, OutboxEvent
@@ -147,13 +149,26 @@ class MemoryStore:
 
     # ------------------------------------------------------------ scheduling
 
-    async def waiting(self, limit: int) -> list[Work]:
+    async def waiting(self, limit: int) -> Waiting:
         async with self._call("waiting"):
-            return read_work(map(job_document, filter(_waits, self._jobs.values())), limit) if limit > 0 else []
+            return front(self._work(), limit) if limit > 0 else Waiting()
+
+    async def count_queued(self, owner: str | None) -> int:
+        async with self._call("count_queued"):
+            return sum(job.status is TrainingStatus.QUEUED and job.owner == owner for job in self._jobs.values())
+
+    async def statuses(self, job_ids: Iterable[str]) -> dict[str, TrainingStatus]:
+        async with self._call("statuses"):
+            return {job_id: self._jobs[job_id].status for job_id in job_ids if job_id in self._jobs}
+
+    async def dependents(self, job_id: str, limit: int) -> list[str]:
+        async with self._call("dependents"):
+            found = [job.id for job in self._jobs.values() if job_id in job.after and job.status in NOT_STARTED]
+            return sorted(found)[: max(limit, 0)]
 
     async def count_waiting(self, before: TrainingJob | None = None) -> int:
         async with self._call("count_waiting"):
-            work = read_work(map(job_document, filter(_waits, self._jobs.values())), 2 * len(self._jobs))
+            work = self._work()
             if before is None:
                 return len(work)
             key = (-before.priority, plain(before.queued_at or before.created_at), before.id)
@@ -286,6 +301,9 @@ class MemoryStore:
             return [self._nodes[node_id] for node_id in sorted(self._nodes)]
 
     # ------------------------------------------------------------ the dictionaries
+
+    def _work(self) -> list[Work]:
+        return read_work(map(job_document, filter(_waits, self._jobs.values())))
 
     def _put_job(self, job: TrainingJob) -> None:
         lock = job.internal.output_lock

@@ -28,11 +28,11 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import ASCENDING, DESCENDING, UpdateOne, WriteConcern
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
+from daemon.adapters import mongo_queue
 from daemon.adapters.curves import Thinning, bucket_of, bucket_updates, read_buckets
 from daemon.adapters.documents import (
     HEARTBEAT_FIELDS,
     HELD_FIELDS,
-    WORK_FIELDS,
     Document,
     changes,
     history_documents,
@@ -44,13 +44,11 @@ from daemon.adapters.documents import (
     read_job,
     read_node,
     read_outbox,
-    read_work,
-    waiting_before,
 )
 from daemon.adapters.mongo_indexes import INDEXES, OUTBOX_NOT_EMPTY, OUTBOX_TIME
 from daemon.adapters.mongo_outage import address, client_options, is_away, only_duplicates, why_away
 from daemon.core.lifecycle import HOLDS_DEVICES
-from daemon.core.scheduler import Held, Work
+from daemon.core.work import Held, Waiting
 from daemon.ports import FolderTakenError, JobPage, JobQuery, Subject, UnavailableError
 from schemas.enums import ExportStatus, TrainingStatus, TrainingType
 from schemas.events import CloudEvent, OutboxEvent
@@ -195,27 +193,25 @@ class MongoStore:
 
     # ------------------------------------------------------------ scheduling
 
-    async def waiting(self, limit: int) -> list[Work]:
-        if limit < 1:  # which MongoDB would read as no limit
-            return []
+    async def waiting(self, limit: int) -> Waiting:
         with self._reaching() as db:
-            trainings = db.jobs.find({"status": TrainingStatus.QUEUED.value}, WORK_FIELDS).sort(
-                [("priority", DESCENDING), ("queued_at", ASCENDING), ("_id", ASCENDING)]
-            )
-            exports = db.jobs.find({"export_status": ExportStatus.QUEUED.value}, WORK_FIELDS).sort(
-                [("priority", DESCENDING), ("internal.export_order.requested_at", ASCENDING), ("_id", ASCENDING)]
-            )
-            found = await asyncio.gather(trainings.limit(limit).to_list(None), exports.limit(limit).to_list(None))
-        return read_work({document["_id"]: document for part in found for document in part}.values(), limit)
+            return await mongo_queue.waiting(db.jobs, limit)
 
     async def count_waiting(self, before: TrainingJob | None = None) -> int:
-        trainings, exports = ({}, {}) if before is None else waiting_before(before)
         with self._reaching() as db:
-            counts = await asyncio.gather(
-                db.jobs.count_documents({"status": TrainingStatus.QUEUED.value, **trainings}),
-                db.jobs.count_documents({"export_status": ExportStatus.QUEUED.value, **exports}),
-            )
-        return sum(counts)
+            return await mongo_queue.count_waiting(db.jobs, before)
+
+    async def count_queued(self, owner: str | None) -> int:
+        with self._reaching() as db:
+            return await db.jobs.count_documents({**mongo_queue.TRAININGS, "owner": owner})
+
+    async def statuses(self, job_ids: Iterable[str]) -> dict[str, TrainingStatus]:
+        with self._reaching() as db:
+            return await mongo_queue.statuses(db.jobs, job_ids)
+
+    async def dependents(self, job_id: str, limit: int) -> list[str]:
+        with self._reaching() as db:
+            return await mongo_queue.dependents(db.jobs, job_id, limit)
 
     async def held(self) -> list[Held]:
         with self._reaching() as db:
@@ -228,9 +224,10 @@ class MongoStore:
         return sorted(map(read_job, documents), key=lambda job: job.id)
 
     async def note_wait_reasons(self, reasons: Mapping[str, str]) -> None:
-        waits = [{"status": TrainingStatus.QUEUED.value}, {"export_status": ExportStatus.QUEUED.value}]
         writes = [
-            UpdateOne({"_id": job_id, "$or": waits}, {"$set": {"wait_reason": reason}})
+            UpdateOne(
+                {"_id": job_id, "$or": [mongo_queue.TRAININGS, mongo_queue.EXPORTS]}, {"$set": {"wait_reason": reason}}
+            )
             for job_id, reason in reasons.items()
         ]
         with self._reaching() as db:

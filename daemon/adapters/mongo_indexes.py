@@ -14,6 +14,12 @@ OUTBOX_NOT_EMPTY = {"internal.outbox.0": {"$exists": True}}
 
 OUTBOX_TIME = "internal.outbox.0.event.time"
 
+COMES_AFTER = {"after.0": {"$exists": True}}
+"""The query that the partial index of `after` answers."""
+
+TRAININGS_ORDER = [("priority", DESCENDING), ("queued_at", ASCENDING), ("_id", ASCENDING)]
+EXPORTS_ORDER = [("priority", DESCENDING), ("internal.export_order.requested_at", ASCENDING), ("_id", ASCENDING)]
+
 _NEWEST_FIRST = [("created_at", DESCENDING), ("_id", DESCENDING)]
 _OUTBOX = IndexModel([(OUTBOX_TIME, ASCENDING)], name="outbox", partialFilterExpression=OUTBOX_NOT_EMPTY)
 _EXPIRY = IndexModel([("at", ASCENDING)], name="expiry", expireAfterSeconds=MEMORY_S)
@@ -28,15 +34,26 @@ INDEXES: dict[str, list[IndexModel]] = {
             name="label_type_newest",
         ),
         IndexModel(
-            [("priority", DESCENDING), ("queued_at", ASCENDING), ("_id", ASCENDING)],
+            TRAININGS_ORDER,
             name="trainings_waiting",
             partialFilterExpression={"status": "queued"},
         ),
         IndexModel(
-            [("priority", DESCENDING), ("internal.export_order.requested_at", ASCENDING), ("_id", ASCENDING)],
+            EXPORTS_ORDER,
             name="exports_waiting",
             partialFilterExpression={"export_status": "queued"},
         ),
+        IndexModel(
+            [("status", ASCENDING), ("owner", ASCENDING), *TRAININGS_ORDER],
+            name="owner_trainings_waiting",
+            partialFilterExpression={"status": "queued"},
+        ),
+        IndexModel(
+            [("export_status", ASCENDING), ("owner", ASCENDING), *EXPORTS_ORDER],
+            name="owner_exports_waiting",
+            partialFilterExpression={"export_status": "queued"},
+        ),
+        IndexModel([("after", ASCENDING), ("_id", ASCENDING)], name="after", partialFilterExpression=COMES_AFTER),
         IndexModel(
             [("export_status", ASCENDING), ("internal.export_node_id", ASCENDING)],
             name="exports_running",

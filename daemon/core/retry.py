@@ -25,6 +25,7 @@ _WORTH_IT: dict[ErrorCode, bool] = {
     ErrorCode.KILLED: True,
     ErrorCode.NODE_LOST: True,
     ErrorCode.SPAWN_FAILED: True,
+    ErrorCode.DEPENDENCY_FAILED: False,
     ErrorCode.UNKNOWN: True,
 }
 _ELSEWHERE = frozenset({ErrorCode.NCCL_ERROR, ErrorCode.HARDWARE_ERROR, ErrorCode.STALLED})

@@ -1,225 +1,186 @@
 """The scheduler: who starts where, and why everybody else waits. A pure function of what is known.
 
-Order is priority, then age. Work that can't start yet holds back what it would need, so that smaller work behind it
-can't take those devices for ever: a pinned one holds back its devices, another one all free devices of the node that
-comes closest to fitting it. Work that no node could ever run says so and holds back nothing. Within a node the lowest
-free indices are taken, and among nodes the one that is left with the fewest free devices, which keeps large gaps for
-large work.
+Each piece of work has its turn (`turns`), and gets the tightest place that is free (`places`). Work that can't start
+yet has kept for it what is free on the node that comes closest to fitting it, so that smaller work behind it can't take
+those devices for ever. Where it is known when the rest becomes free, because what runs there has a time limit, smaller
+work that is over by then may borrow what is kept. Work that no node could ever run says so, and has nothing kept.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
+from types import MappingProxyType
 
-from schemas.enums import DeviceState, NodeState
-from schemas.events import Device
+from daemon.core import reasons
+from daemon.core.dependencies import Statuses, hopeless, unmet
+from daemon.core.places import Group, Places
+from daemon.core.turns import Turns
+from daemon.core.work import EQUAL, Held, NodeView, Plan, Reservation, Shares, Start, Work, WorkKind, end_of
+from schemas.enums import NodeState
 
-
-class WorkKind(StrEnum):
-    """What is to run."""
-
-    TRAIN = "train"
-    EXPORT = "export"
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A training or an export that waits for devices."""
-
-    job_id: str
-    kind: WorkKind
-    priority: int
-    queued_at: datetime
-    count: int
-    """Devices needed."""
-    pinned: tuple[int, ...] = ()
-    """Exactly these indices, where not empty."""
-    not_before: datetime | None = None
-    avoid: tuple[int, ...] = ()
-    """Indices to leave alone while others would do."""
-    training_type: str = "llm"
-    owner: str | None = None
-    wait_reason: str | None = None
-    """The reason that is stored now."""
+_Shape = tuple[Group, int]
+"""Work of one shape fits, or does not, all alike."""
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """Devices that are given away."""
-
-    job_id: str
-    kind: WorkKind
-    node_id: str
-    devices: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class NodeView:
-    """What the scheduler knows of a node."""
-
-    node_id: str
-    state: NodeState
-    devices: tuple[Device, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Start this work on these devices."""
-
-    work: Work
-    node_id: str
-    devices: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What starts now, and what waits, in order, each with its reason."""
-
-    starts: tuple[Start, ...]
-    waits: tuple[tuple[Work, str], ...]
-    left: int = 0
-    """Devices that are still free and kept for nobody: work that was not looked at could have them."""
-
-
-_Shape = tuple[int, tuple[int, ...]]
-"""What work needs: a number of devices, or exactly these."""
-
-
-def order(work: Iterable[Work]) -> list[Work]:
-    """By priority (highest first), then age, then id, so that the order is total."""
-    return sorted(work, key=lambda item: (-item.priority, item.queued_at, item.job_id, item.kind))
-
-
-def plan(waiting: Sequence[Work], nodes: Sequence[NodeView], held: Sequence[Held], now: datetime) -> Plan:
-    """Decide what starts now. The answer depends on the arguments alone, not on their order."""
-    leased = {(item.node_id, index): item.job_id for item in held for index in item.devices}
-    online = sorted((node for node in nodes if node.state is NodeState.ONLINE), key=lambda node: node.node_id)
-    free = {
-        node.node_id: {
-            device.index
-            for device in node.devices
-            if device.state is DeviceState.FREE and (node.node_id, device.index) not in leased
-        }
-        for node in online
-    }
-    reserved: dict[tuple[str, int], str] = {}
-    starts: list[Start] = []
-    waits: list[tuple[Work, str]] = []
-    stuck: dict[_Shape, str | None] = {}
-    """What fits nowhere any more, because what is free only shrinks within a round; and why, while that is still so."""
-    for work in order(waiting):
-        if work.not_before is not None and work.not_before > now:
-            waits.append((work, f"waits until {work.not_before:%Y-%m-%d %H:%M:%S} UTC before its next attempt"))
-            continue
-        shape = (work.count, work.pinned)
-        start = None if shape in stuck else _place(work, online, free)
-        if start is not None:
-            starts.append(start)
-            free[start.node_id] -= set(start.devices)
-            leased.update({(start.node_id, index): work.job_id for index in start.devices})
-            stuck = dict.fromkeys(stuck)
-            continue
-        reason = stuck.get(shape)
-        if reason is None:
-            reason = stuck[shape] = _why(work, nodes, online, free, leased, reserved)
-            kept = _hold_back(work, online, free)
-            for key in kept:
-                reserved[key] = work.job_id
-                free[key[0]].discard(key[1])
-            if kept:
-                stuck = dict.fromkeys(stuck)
-        waits.append((work, reason))
-    return Plan(starts=tuple(starts), waits=tuple(waits), left=sum(map(len, free.values())))
-
-
-def _place(work: Work, online: Sequence[NodeView], free: Mapping[str, set[int]]) -> Start | None:
-    """The best fit for this work among what is free, or None."""
-    fits: list[tuple[int, int, str, tuple[int, ...]]] = []
-    for node in online:
-        available = free[node.node_id]
-        if work.pinned:
-            if available.issuperset(work.pinned):
-                fits.append((0, len(available), node.node_id, work.pinned))
-        elif len(available) >= work.count:
-            preferred = sorted(available, key=lambda index: (index in work.avoid, index))[: work.count]
-            avoided = sum(index in work.avoid for index in preferred)
-            fits.append((avoided, len(available), node.node_id, tuple(sorted(preferred))))
-    if not fits:
-        return None
-    _, _, node_id, devices = min(fits)
-    return Start(work=work, node_id=node_id, devices=devices)
-
-
-def _could_ever(work: Work, node: NodeView) -> bool:
-    indices = {device.index for device in node.devices}
-    return indices.issuperset(work.pinned) if work.pinned else len(indices) >= work.count
-
-
-def _hold_back(work: Work, online: Sequence[NodeView], free: Mapping[str, set[int]]) -> list[tuple[str, int]]:
-    """The free devices that must not go to smaller work behind this one."""
-    able = [node for node in online if _could_ever(work, node)]
-    if not able:
-        return []
-    if work.pinned:
-        return [(node.node_id, index) for node in able for index in work.pinned if index in free[node.node_id]]
-    closest = max(able, key=lambda node: (len(free[node.node_id]), node.node_id))
-    return [(closest.node_id, index) for index in sorted(free[closest.node_id])]
-
-
-def _why(
-    work: Work,
+def plan(
+    waiting: Sequence[Work],
     nodes: Sequence[NodeView],
-    online: Sequence[NodeView],
-    free: Mapping[str, set[int]],
-    leased: Mapping[tuple[str, int], str],
-    reserved: Mapping[tuple[str, int], str],
-) -> str:
-    """Why this work can't start, in words for a person."""
-    if not online:
-        drained = sorted(node.node_id for node in nodes if node.state is NodeState.DRAINED)
-        return f"every node is drained ({', '.join(drained)})" if drained else "no node is online"
-    able = [node for node in online if _could_ever(work, node)]
-    if not able:
-        return _why_never(work, online)
-    if work.pinned:
-        return "; ".join(
-            _why_device(node, index, leased, reserved)
-            for node in able
-            for index in work.pinned
-            if index not in free[node.node_id]
+    held: Sequence[Held],
+    now: datetime,
+    shares: Shares = EQUAL,
+    blocked: Mapping[str, str] = MappingProxyType({}),
+    statuses: Statuses = MappingProxyType({}),
+    cut: frozenset[str | None] = frozenset(),
+) -> Plan:
+    """Decide what starts now. The answer depends on the arguments alone, not on their order.
+
+    `blocked` has the trainings that something else than devices keeps from starting, each with the reason; `statuses`
+    the jobs that others come after; `cut` the owners who have more work than is in `waiting`.
+    """
+    decision = _Round(nodes, held, now, shares, statuses)
+    turns = Turns(waiting, held, shares, cut)
+    for work in turns:
+        if turns.ran_out and decision.left is None:
+            decision.left = decision.places.left
+        reason = blocked.get(work.job_id) if work.kind is WorkKind.TRAIN else None
+        if decision.look_at(work, reason):
+            turns.charge(work.owner, work.count)
+    if turns.ran_out and decision.left is None:
+        decision.left = decision.places.left
+    return decision.plan()
+
+
+class _Round:
+    """One look at all that waits, turn by turn."""
+
+    def __init__(
+        self, nodes: Sequence[NodeView], held: Sequence[Held], now: datetime, shares: Shares, statuses: Statuses
+    ) -> None:
+        self._statuses = statuses
+        self._nodes = nodes
+        self._now = now
+        self._shares = shares
+        self.places = Places((node for node in nodes if node.state is NodeState.ONLINE), now)
+        self._has: dict[str | None, int] = {}
+        """Devices by owner."""
+        for item in sorted(held, key=lambda item: (item.job_id, item.kind)):
+            self.places.lease(item.job_id, item.node_id, item.devices, item.until)
+            self._has[item.owner] = self._has.get(item.owner, 0) + len(item.devices)
+        self._full: dict[str | None, str] = {}
+        """By owner, the job that waits for the owner's quota."""
+        self._stuck: set[_Shape] = set()
+        """What fits nowhere any more, because what is free only shrinks."""
+        self._dry: set[_Shape] = set()
+        """Of these, what there is nothing to keep for any more."""
+        self._tried: dict[_Shape, tuple[datetime, int]] = {}
+        """Borrowing until then failed, at so many reservations."""
+        self._starts: list[Start] = []
+        self._waits: list[tuple[Work, str | None]] = []
+        """Without a reason: to be said when all is decided, because it is the same for all of one shape."""
+        self._turns: list[Work] = []
+        self._hopeless: list[tuple[Work, str]] = []
+        self.left: int | None = None
+
+    def look_at(self, work: Work, blocked: str | None) -> bool:
+        """Decide about one piece of work: whether it takes its owner's turn."""
+        self._turns.append(work)
+        reason = self._why_not_now(work, blocked)
+        if reason is not None:
+            self._waits.append((work, reason))
+            return False
+        self._devices_for(work)
+        return True
+
+    def _why_not_now(self, work: Work, blocked: str | None) -> str | None:
+        """What keeps it from starting, whatever is free."""
+        if blocked is not None:
+            return blocked
+        if work.after and (reason := self._why_after(work)) is not None:
+            return reason
+        if work.not_before is not None and work.not_before > self._now:
+            return f"waits until {reasons.at(work.not_before)}, before which it may not start"
+        if not self.places.spots:
+            return reasons.why_no_node(self._nodes)
+        group = self.places.group(work)
+        return reasons.why_never(work, self.places, group) if group.most < work.count else self._why_quota(work)
+
+    def _why_quota(self, work: Work) -> str | None:
+        """What the owner's quota keeps from starting."""
+        most = self._shares.most_devices(work.owner)
+        if most is None:
+            return None
+        if work.owner in self._full:
+            return reasons.why_after_other(work, self._full[work.owner])
+        has = self._has.get(work.owner, 0)
+        if has + work.count <= most:
+            return None
+        if work.count <= most:
+            self._full[work.owner] = work.job_id
+        return reasons.why_quota(work, self._shares, has)
+
+    def _why_after(self, work: Work) -> str | None:
+        reason = hopeless(work, self._statuses)
+        if reason is not None:
+            self._hopeless.append((work, reason))
+            return reason
+        return unmet(work, self._statuses)
+
+    def _devices_for(self, work: Work) -> None:
+        """Start it, or keep for it what there is."""
+        group = self.places.group(work)
+        shape = (group, work.count)
+        found = None if shape in self._stuck else self.places.take(work, group)
+        if found is None:
+            self._stuck.add(shape)
+            found = self._borrow(work, shape)
+        if found is not None:
+            place, devices = found
+            self._starts.append(Start(work, self.places.spots[place].view.node_id, devices))
+            self._has[work.owner] = self._has.get(work.owner, 0) + work.count
+            return
+        keeping = None if shape in self._dry else self.places.keep(work, group)
+        if keeping is None:
+            self._dry.add(shape)
+        self._waits.append((work, None))
+
+    def _borrow(self, work: Work, shape: _Shape) -> tuple[int, tuple[int, ...]] | None:
+        until = end_of(self._now, work.timeout_s)
+        if until is None:
+            return None
+        failed_until, looked_at = self._tried.get(shape, (until, 0))
+        behind = looked_at if until >= failed_until else 0
+        found = self.places.borrow(work, shape[0], until, behind)
+        if found is None:
+            self._tried[shape] = (min(until, failed_until), len(self.places.keeping))
+        return found
+
+    # ------------------------------------------------------------ the answer
+
+    def plan(self) -> Plan:
+        """What was decided."""
+        kept = {(keeping.work.job_id, keeping.work.kind): keeping for keeping in self.places.keeping}
+        behind: dict[tuple[_Shape, int | None, str | None], str] = {}
+        waits: list[tuple[Work, str]] = []
+        for work, said in self._waits:
+            if said is not None:
+                waits.append((work, said))
+                continue
+            group = self.places.group(work)
+            keeping = kept.get((work.job_id, work.kind))
+            if keeping is not None:
+                waits.append((work, reasons.why_kept(work, self.places, group, keeping)))
+                continue
+            key = ((group, work.count), work.memory_mib, work.device_name)
+            if key not in behind:
+                behind[key] = reasons.why_behind(work, self.places, group)
+            waits.append((work, behind[key]))
+        return Plan(
+            starts=tuple(self._starts),
+            waits=tuple(waits),
+            turns=tuple(self._turns),
+            reservations=tuple(
+                Reservation(each.work, self.places.spots[each.place].view.node_id, each.devices, each.starts_at)
+                for each in self.places.keeping
+            ),
+            hopeless=tuple(self._hopeless),
+            left=self.left or 0,
         )
-    most = max(able, key=lambda node: (len(free[node.node_id]), node.node_id))
-    count, available = work.count, len(free[most.node_id])
-    need = f"needs {count} device{'s' if count > 1 else ''}, {available} of {len(most.devices)} free on {most.node_id}"
-    taken = [
-        _why_device(most, device.index, leased, reserved)
-        for device in most.devices
-        if device.index not in free[most.node_id]
-    ]
-    return f"{need}: {'; '.join(taken[:8])}" if taken else need
-
-
-def _why_never(work: Work, online: Sequence[NodeView]) -> str:
-    if work.pinned:
-        known = "; ".join(f"{node.node_id} has {_indices(node) or 'none'}" for node in online)
-        return f"no node has the devices {','.join(map(str, work.pinned))} ({known})"
-    largest = max(online, key=lambda node: (len(node.devices), node.node_id))
-    return f"needs {work.count} devices on one node; the largest, {largest.node_id}, has {len(largest.devices)}"
-
-
-def _indices(node: NodeView) -> str:
-    return ",".join(str(device.index) for device in node.devices)
-
-
-def _why_device(
-    node: NodeView, index: int, leased: Mapping[tuple[str, int], str], reserved: Mapping[tuple[str, int], str]
-) -> str:
-    job_id = leased.get((node.node_id, index))
-    if job_id is not None:
-        return f"device {index} runs job {job_id}"
-    job_id = reserved.get((node.node_id, index))
-    if job_id is not None:
-        return f"device {index} is kept for job {job_id}, which is ahead"
-    device = next(device for device in node.devices if device.index == index)
-    return f"device {index} is {device.state}" + (f" ({device.reason})" if device.reason else "")

@@ -4,11 +4,11 @@ Shared by the scheduling loop, telemetry and the commands that ask; decides noth
 """
 
 import asyncio
-from dataclasses import replace
 
 from daemon.core.devices import mark_foreign
 from daemon.core.drains import with_drains
-from daemon.core.scheduler import Held, NodeView, Plan, Work, WorkKind, plan
+from daemon.core.scheduler import plan
+from daemon.core.work import Held, NodeView, Plan
 from daemon.loops.context import Context
 from daemon.ports import UnavailableError
 from schemas.enums import DeviceState, NodeState
@@ -28,23 +28,23 @@ async def plan_now(ctx: Context) -> Plan:
     jobs that wait for one busy device, or for one that does not exist, hold up nobody behind them.
     """
     limit = MOST_WAITING
-    while waiting := await ctx.store.waiting(limit):
+    while (waiting := await ctx.store.waiting(limit)).work:
+        after = {job_id for work in waiting.work for job_id in work.after}
         nodes, held = await asyncio.gather(ctx.store.nodes(), ctx.store.held())
-        decided = _plan(ctx, waiting, nodes, held)
-        if len(waiting) < limit or not decided.left or limit >= MOST_LOOKED_AT:
+        decided = plan(
+            waiting.work,
+            [_view(ctx, node) for node in nodes],
+            held,
+            ctx.clock.now(),
+            shares=ctx.settings.shares,
+            blocked=_postponed(ctx),
+            statuses=await ctx.store.statuses(after) if after else {},
+            cut=waiting.cut,
+        )
+        if not decided.left or limit >= MOST_LOOKED_AT:
             return decided
         limit *= LOOK_FURTHER
     return Plan(starts=(), waits=())
-
-
-def _plan(ctx: Context, waiting: list[Work], nodes: list[NodeRecord], held: list[Held]) -> Plan:
-    postponed = _postponed(ctx)
-    apart: list[Work] = []
-    ready: list[Work] = []
-    for work in waiting:
-        (apart if work.kind is WorkKind.TRAIN and work.job_id in postponed else ready).append(work)
-    decided = plan(ready, [_view(ctx, node) for node in nodes], held, ctx.clock.now())
-    return replace(decided, waits=(*decided.waits, *((work, postponed[work.job_id]) for work in apart)))
 
 
 def _postponed(ctx: Context) -> dict[str, str]:

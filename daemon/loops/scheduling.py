@@ -10,8 +10,8 @@ from pathlib import Path
 from daemon.core.devices import not_together
 from daemon.core.lifecycle import HOLDS_DEVICES
 from daemon.core.moves import claimed, export_moved, failed_before_start, with_internal
-from daemon.core.scheduler import Plan, Start, WorkKind
 from daemon.core.watchdog import short_of_disk
+from daemon.core.work import Plan, Start, WorkKind
 from daemon.logs import get_log
 from daemon.loops.context import Context, Postponed, Step, change_job, persistently
 from daemon.loops.fleet import MOST_WAITING, plan_now
@@ -26,17 +26,27 @@ from schemas.jobs import TrainingJob
 log = get_log("scheduling")
 
 LOOK_AGAIN_S = 30.0
+QUICK_ROUND_S = 0.05
+PAUSE_SHARE = 2.0
+LONGEST_PAUSE_S = 1.0
 
 Begin = Callable[[str, WorkKind], None]
 
 
 async def scheduling(ctx: Context, begin: Begin) -> None:
-    """Start work for as long as the daemon runs."""
+    """Start work for as long as the daemon runs.
+
+    Every change at any node is a hint, so rounds over a long queue are kept apart: they take a part of the time alone.
+    """
     while True:
+        began_s = ctx.clock.monotonic()
         try:
             await schedule_once(ctx, begin)
         except UnavailableError as error:
             log.warning("scheduling_waits", str(error))
+        took_s = ctx.clock.monotonic() - began_s
+        if took_s > QUICK_ROUND_S:
+            await ctx.clock.sleep(min(LONGEST_PAUSE_S, PAUSE_SHARE * took_s))
         await ctx.signals.scheduling.wait(ctx.clock, ctx.settings.poll_seconds)
 
 
@@ -46,6 +56,8 @@ async def schedule_once(ctx: Context, begin: Begin) -> Plan:
     for start in decided.starts if ctx.lease.holds(ctx.clock.monotonic()) else ():
         if start.node_id == ctx.node_id and await _apply(ctx, start):
             begin(start.work.job_id, start.work.kind)
+    for work, reason in decided.hopeless[:MOST_WAITING]:
+        await change_job(ctx, work.job_id, lambda job, why=reason: _never(ctx, job, why))
     reasons = {
         work.job_id: reason
         for work, reason in decided.waits[:MOST_WAITING]
@@ -193,6 +205,14 @@ def _unstartable(ctx: Context, job: TrainingJob, kind: WorkKind, message: str) -
     if job.status is not TrainingStatus.QUEUED:
         return None
     return failed_before_start(job, at=now, by=by, code=ErrorCode.SPAWN_FAILED, message=message)
+
+
+def _never(ctx: Context, job: TrainingJob, message: str) -> TrainingJob | None:
+    """A job that it comes after has not completed, so it never starts."""
+    if job.status is not TrainingStatus.QUEUED:
+        return None
+    code = ErrorCode.DEPENDENCY_FAILED
+    return failed_before_start(job, at=ctx.clock.now(), by=ctx.node_id, code=code, message=message)
 
 
 def _refused(ctx: Context, job: TrainingJob, message: str) -> TrainingJob | None:

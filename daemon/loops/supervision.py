@@ -7,7 +7,7 @@ and the other jobs have nothing to do with it.
 import asyncio
 
 from daemon.core.lifecycle import HOLDS_DEVICES
-from daemon.core.scheduler import WorkKind
+from daemon.core.work import WorkKind
 from daemon.logs import get_log
 from daemon.loops.context import Context, persistently
 from daemon.loops.exporting import export_run_id, supervise_export

@@ -1,7 +1,7 @@
 """Telemetry: reads the devices at an interval and when a lease changed, and publishes what differs."""
 
 from daemon.core.moves import source_of
-from daemon.core.scheduler import Held
+from daemon.core.work import Held
 from daemon.logs import get_log
 from daemon.loops.context import Context
 from daemon.loops.draining import store_drains

@@ -5,10 +5,12 @@ adds its own fields and defaults in a file beside this one.
 """
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BeforeValidator,
     Field,
     GetCoreSchemaHandler,
@@ -20,13 +22,14 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from schemas.base import Request, Text, Word
+from schemas.base import JobId, Request, Text, Word
 
 MAX_DATASETS = 256
 MAX_LABELS = 32
 MAX_EXTRA_ARGS = 100
 MAX_EXTRA_VALUES = 1000
 """Of one option. Each takes an index and a string more in the document, and a command line has its bound as well."""
+MAX_AFTER = 100
 
 _OPTION_NAME = re.compile(r"^[a-z][A-Za-z0-9_]{0,63}$")
 LABEL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")
@@ -49,6 +52,9 @@ NCCL's plug-ins would), names a file to write, chooses devices, changes where pr
 operator's tokens are sent (`HF_ENDPOINT`); secrets come from the daemon's own environment."""
 
 
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
+
+
 def is_secret_name(name: str) -> bool:
     """Whether an option or field of this name carries a secret (`hub_token`, `api_key`, ...)."""
     return _SECRET_NAME.search(name) is not None
@@ -63,6 +69,23 @@ def _steps_or_ratio(value: float) -> float:
     if value >= 1 and value != int(value):
         raise ValueError("must be a whole number of steps, or a ratio of all steps between 0 and 1")
     return value
+
+
+def _read_time(value: object) -> object:
+    """The time that a text tells: pydantic would also take seconds since 1970."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return datetime.fromisoformat(value) if _DATE.match(value) else value
+    except ValueError:
+        return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside the years 1 to 9999") from None
 
 
 def _no_whole_number(value: object) -> object:
@@ -117,6 +140,10 @@ class TrainingFields(Request):
     """Exactly these device indices, comma-separated (`"0"`, `"0,1"`); absent: any `gpu_count`."""
     gpu_count: Annotated[int, Field(ge=1, le=1024)] = 1
     """Number of devices, where `gpu_id` does not name them."""
+    gpu_memory_mib: PositiveInt | None = None
+    """Total memory that each device must have at least, MiB; a CPU slot has none."""
+    gpu_name: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f\[\]]{1,256}$")] | None = None
+    """What each device's name must match as a whole, in any case: `*` is any text, `?` any one character (`*H100*`)."""
     num_epochs: PositiveFloat = 1
     """Passes over the data (`--num_train_epochs`)."""
     batch_size: PositiveInt = 1
@@ -165,6 +192,13 @@ class TrainingFields(Request):
     """Tuner: `lora`, `full`, `dora`, ... any that the installed ms-swift has."""
     priority: Annotated[int, Field(ge=0, le=10)] = 0
     """0 to 10; higher starts first."""
+    after: Annotated[list[JobId], Field(max_length=MAX_AFTER)] = []
+    """Ids of jobs that must have ended before this one starts; all must exist when it is created."""
+    after_policy: Literal["success", "always"] = "success"
+    """`success`: they must have completed, and if one fails, is cancelled or gone, this job fails with
+    `dependency_failed`; `always`: however they ended."""
+    not_before: Annotated[AwareDatetime, BeforeValidator(_read_time), AfterValidator(_in_utc)] | None = None
+    """Earliest start: an ISO 8601 date and time with its offset from UTC (`2026-12-01T22:00:00Z`)."""
     labels: Annotated[
         dict[str, Annotated[Text, Field(max_length=256)]],
         Field(json_schema_extra={"maxProperties": MAX_LABELS, "propertyNames": {"pattern": LABEL_NAME.pattern}}),
@@ -186,6 +220,13 @@ class TrainingFields(Request):
     """New attempts after a failure that another attempt may not meet again."""
     timeout_seconds: PositiveFloat | None = None
     """Seconds an attempt may run before it is stopped and failed with `timeout`."""
+
+    @field_validator("after")
+    @classmethod
+    def _no_job_twice(cls, value: list[str]) -> list[str]:
+        if len(set(value)) != len(value):
+            raise ValueError("names a job twice")
+        return value
 
     @field_validator("gpu_id")
     @classmethod

@@ -2,10 +2,12 @@
 
 import ast
 import time
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from daemon.core.scheduler import Held, NodeView, Work, WorkKind, plan
+from daemon.core.scheduler import plan
+from daemon.core.work import Held, NodeView, Work, WorkKind
 from daemon.swift.lines import LineSplitter
 from daemon.swift.records import LogParser
 from schemas.enums import NodeState
@@ -13,7 +15,9 @@ from schemas.events import Device
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.room import REPO
 
-NODES, DEVICES = 100, 8
+NODES, DEVICES = 1000, 8
+MOST_QUEUED = 100_000
+PLAN_AIM_MS = 2000
 CHUNK_BYTES = 64 * 1024
 """As the log reader reads."""
 RECORDINGS = (REPO / "tests" / "data" / "swift_logs", REPO.parent / "shared" / "swift_logs")
@@ -24,53 +28,83 @@ _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def planning(quick: bool) -> list[Figure]:
-    """A queue before 100 nodes of 8 devices: all free, or all given away."""
-    nodes = [
+    """Queues of growing length before 1,000 nodes of 8 devices: all free, or all given away but one."""
+    free, taken = fleet(), leases()
+    figures = [
+        Figure(
+            f"plan(): {waiting:,} queued, {NODES:,} nodes x {DEVICES} {where}",
+            "ms",
+            [plan_ms(works(waiting), free, held) for _ in range(1 if quick else rounds)],
+            aim=PLAN_AIM_MS if waiting == MOST_QUEUED else None,
+        )
+        for waiting, rounds in ((100, 7), (1000, 7), (10_000, 5), (MOST_QUEUED, 3))
+        for where, held in (("free", []), ("taken but one", taken[:-1]))
+    ]
+    return [*figures, _memory(free, taken)]
+
+
+def fleet() -> list[NodeView]:
+    """The nodes, with nothing on them."""
+    return [
         NodeView(
-            f"node-{number:03}",
+            f"node-{number:04}",
             NodeState.ONLINE,
-            tuple(Device(node_id=f"node-{number:03}", index=index, name="GPU") for index in range(DEVICES)),
+            tuple(Device(node_id=f"node-{number:04}", index=index, name="GPU") for index in range(DEVICES)),
         )
         for number in range(NODES)
     ]
-    held = [
-        Held(f"held-{node.node_id}-{index}", WorkKind.TRAIN, node.node_id, (index,))
-        for node in nodes
+
+
+def leases() -> list[Held]:
+    """Every device given away, half of them until a known time."""
+    return [
+        Held(
+            f"held-{node.node_id}-{index}",
+            WorkKind.TRAIN,
+            node.node_id,
+            (index,),
+            f"owner-{index}",
+            _NOW + timedelta(days=2, seconds=index) if index % 2 else None,
+        )
+        for node in fleet()
         for index in range(DEVICES)
     ]
-    return [
-        Figure(
-            f"plan(): {waiting:,} queued, {NODES} nodes x {DEVICES} {where}",
-            "ms",
-            [_plan_ms(_works(waiting), nodes, given) for _ in range(1 if quick else rounds)],
-            aim=50 if waiting == 1000 else None,
-        )
-        for waiting, rounds in ((1000, 7), (10_000, 3))
-        for where, given in (("free", []), ("taken", held))
-    ]
 
 
-def _works(number: int) -> list[Work]:
-    """Most want one device, some two or eight, some exactly these."""
+def works(number: int) -> list[Work]:
+    """Most want one device, some two or eight, some exactly these; of ten owners; a third has a short limit."""
     return [
         Work(
-            job_id=f"job-{place:05}",
+            job_id=f"job-{place:06}",
             kind=WorkKind.TRAIN,
             priority=place % 11,
             queued_at=_NOW + timedelta(seconds=place),
             count=(1, 1, 1, 1, 1, 1, 2, 2, 8, 2)[place % 10],
             pinned=(0, 1) if place % 10 == 9 else (),
+            owner=f"owner-{place % 10}",
+            timeout_s=(None, None, 600.0)[place % 3],
         )
         for place in range(number)
     ]
 
 
-def _plan_ms(works: list[Work], nodes: list[NodeView], held: list[Held]) -> float:
+def plan_ms(waiting: list[Work], nodes: list[NodeView], held: list[Held]) -> float:
+    """How long one decision takes."""
     began = time.perf_counter()
-    decided = plan(works, nodes, held, _NOW + timedelta(days=1))
+    decided = plan(waiting, nodes, held, _NOW + timedelta(days=1))
     taken_ms = (time.perf_counter() - began) * 1000
-    assert len(decided.starts) + len(decided.waits) == len(works)
+    assert len(decided.starts) + len(decided.waits) == len(waiting)
     return taken_ms
+
+
+def _memory(nodes: list[NodeView], held: list[Held]) -> Figure:
+    """The most that one decision over the longest queue holds, beside what it is asked about."""
+    waiting = works(MOST_QUEUED)
+    tracemalloc.start()
+    plan(waiting, nodes, held, _NOW + timedelta(days=1))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return Figure(f"plan(): memory, {MOST_QUEUED:,} queued", "MiB", [peak / MIB])
 
 
 def parser(quick: bool) -> list[Figure]:

@@ -8,7 +8,9 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.core.scheduler import Held, NodeView, Plan, Work, WorkKind, order, plan
+from daemon.core.scheduler import plan
+from daemon.core.turns import order
+from daemon.core.work import Held, NodeView, Plan, Work, WorkKind, end_of
 from schemas.enums import DeviceState, NodeState
 from schemas.events import Device
 from tests.core.factory import NOW
@@ -16,18 +18,23 @@ from tests.core.factory import NOW
 Slot = tuple[str, int]
 
 
-def device(node_id: str, index: int, state: DeviceState) -> Device:
-    return Device(node_id=node_id, index=index, name="gpu", state=state)
+def device(node_id: str, index: int, state: DeviceState, memory_mib: int | None = None) -> Device:
+    return Device(node_id=node_id, index=index, name="gpu", state=state, memory_total_mib=memory_mib)
 
 
-DEVICE_STATES = st.sampled_from([DeviceState.FREE] * 4 + [DeviceState.FOREIGN, DeviceState.UNHEALTHY])
+DEVICE_STATES = st.tuples(
+    st.sampled_from([DeviceState.FREE] * 4 + [DeviceState.FOREIGN, DeviceState.UNHEALTHY]),
+    st.sampled_from([40_000, 80_000, 80_000, None]),
+)
 NODE_STATES = st.sampled_from([NodeState.ONLINE] * 4 + [NodeState.DRAINED, NodeState.OFFLINE])
 FLEETS = st.lists(st.tuples(NODE_STATES, st.lists(DEVICE_STATES, max_size=8)), max_size=3).map(
     lambda found: [
-        NodeView(f"n{number}", state, tuple(device(f"n{number}", index, each) for index, each in enumerate(devices)))
+        NodeView(f"n{number}", state, tuple(device(f"n{number}", index, *each) for index, each in enumerate(devices)))
         for number, (state, devices) in enumerate(found)
     ]
 )
+TIMES = [NOW + timedelta(seconds=after_s) for after_s in (-1, 10, 10, 50)]
+OWNERS = st.sampled_from([None, "ann", "bob"])
 QUEUES = st.lists(
     st.builds(
         Work,
@@ -39,12 +46,20 @@ QUEUES = st.lists(
         pinned=st.one_of(st.just(()), st.lists(st.integers(0, 7), min_size=1, max_size=3, unique=True).map(tuple)),
         not_before=st.sampled_from([None, None, None, NOW, NOW + timedelta(seconds=1)]),
         avoid=st.lists(st.integers(0, 7), max_size=3).map(tuple),
+        owner=OWNERS,
+        memory_mib=st.sampled_from([None, None, 40_000, 60_000]),
+        timeout_s=st.sampled_from([None, 5.0, 10.0, 30.0]),
     ).map(lambda work: replace(work, count=len(work.pinned) or work.count)),
     max_size=12,
     unique_by=lambda work: (work.job_id, work.kind),
 )
-LEASES = st.sets(st.tuples(st.integers(0, 2), st.integers(0, 7)), max_size=8).map(
-    lambda slots: [Held(f"h{n}", WorkKind.TRAIN, f"n{node}", (i,)) for n, (node, i) in enumerate(sorted(slots))]
+LEASES = st.dictionaries(
+    st.tuples(st.integers(0, 2), st.integers(0, 7)), st.tuples(OWNERS, st.sampled_from([None, *TIMES])), max_size=8
+).map(
+    lambda slots: [
+        Held(f"h{number}", WorkKind.TRAIN, f"n{node}", (index,), owner, until)
+        for number, ((node, index), (owner, until)) in enumerate(sorted(slots.items(), key=lambda item: item[0]))
+    ]
 )
 
 
@@ -61,10 +76,15 @@ def left_over(nodes: Sequence[NodeView], held: Iterable[Held], decided: Plan) ->
     } - taken
 
 
-def fits(work: Work, slots: set[Slot]) -> bool:
+def suits(work: Work, each: Device) -> bool:
+    """Whether a device has what work asks for."""
+    return work.memory_mib is None or (each.memory_total_mib or 0) >= work.memory_mib
+
+
+def fits(work: Work, slots: set[Slot], nodes: Sequence[NodeView]) -> bool:
     """Whether work could be placed on these devices."""
-    for node_id in {node_id for node_id, _ in slots}:
-        here = {index for name, index in slots if name == node_id}
+    for node in nodes:
+        here = {each.index for each in node.devices if (node.node_id, each.index) in slots and suits(work, each)}
         if here.issuperset(work.pinned) if work.pinned else len(here) >= work.count:
             return True
     return False
@@ -73,7 +93,7 @@ def fits(work: Work, slots: set[Slot]) -> bool:
 def could_ever(work: Work, nodes: Sequence[NodeView]) -> bool:
     """Whether any node that is online is large enough."""
     slots = {(node.node_id, each.index) for node in nodes if node.state is NodeState.ONLINE for each in node.devices}
-    return fits(work, slots)
+    return fits(work, slots, nodes)
 
 
 def is_due(work: Work) -> bool:
@@ -92,6 +112,8 @@ def test_no_device_is_given_twice_and_none_that_is_not_free(
     assert all(len(start.devices) == start.work.count for start in decided.starts)
     assert all(start.work.pinned in ((), start.devices) for start in decided.starts)
     assert all(is_due(start.work) for start in decided.starts)
+    by_slot = {(node.node_id, each.index): each for node in nodes for each in node.devices}
+    assert all(suits(start.work, by_slot[start.node_id, i]) for start in decided.starts for i in start.devices)
 
 
 @given(waiting=QUEUES, nodes=FLEETS, held=LEASES, random=st.randoms(use_true_random=False))
@@ -117,7 +139,8 @@ def test_everybody_gets_an_answer_and_who_waits_a_reason(
     answered = [start.work for start in decided.starts] + [work for work, _ in decided.waits]
     assert order(answered) == order(waiting)
     assert all(reason.strip() for _, reason in decided.waits)
-    assert [work for work, _ in decided.waits] == [work for work in order(waiting) if work in dict(decided.waits)]
+    assert order(decided.turns) == order(waiting)
+    assert [work for work, _ in decided.waits] == [work for work in decided.turns if work in dict(decided.waits)]
 
 
 @given(waiting=QUEUES, nodes=FLEETS, held=LEASES)
@@ -130,7 +153,7 @@ def test_no_device_idles_that_is_not_kept_for_somebody_ahead(
     for work, _ in decided.waits:
         if not is_due(work) or not could_ever(work, nodes):
             continue
-        assert ahead or not fits(work, idle), f"{work} fits on {idle}, and nobody is ahead of it"
+        assert ahead or not fits(work, idle, nodes), f"{work} fits on {idle}, and nobody is ahead of it"
         ahead = True
 
 
@@ -143,17 +166,16 @@ def test_nobody_behind_takes_what_the_first_who_waits_could_have_used(
     if not able:
         return
     first = able[0]
-    place = order(waiting).index(first)
-    behind = {
-        (start.node_id, index)
-        for start in decided.starts
-        if order(waiting).index(start.work) > place
-        for index in start.devices
-    }
-    assert not fits(first, left_over(nodes, held, decided) | behind)
-    if first.pinned:
-        wanted = {(node.node_id, index) for node in nodes for index in first.pinned if could_ever(first, [node])}
-        assert not wanted & behind
+    place = decided.turns.index(first)
+    behind = [start for start in decided.starts if decided.turns.index(start.work) > place]
+    taken = {(start.node_id, index) for start in behind for index in start.devices}
+    assert not fits(first, left_over(nodes, held, decided) | taken, nodes)
+    kept = next((each for each in decided.reservations if each.work == first), None)
+    for start in behind:
+        if kept is not None and start.node_id == kept.node_id and set(start.devices) & set(kept.devices):
+            assert kept.starts_at is not None, "what nobody knows the end of is lent to nobody"
+            assert start.work.timeout_s is not None
+            assert NOW + timedelta(seconds=start.work.timeout_s) <= kept.starts_at
 
 
 @settings(max_examples=40, deadline=None)
@@ -162,10 +184,12 @@ def test_nobody_behind_takes_what_the_first_who_waits_could_have_used(
     longest=st.integers(1, 5),
     seed=st.integers(0, 10_000),
     pinned=st.booleans(),
+    limited=st.sampled_from([0.0, 0.5, 1.0]),
 )
 def test_a_big_job_starts_within_a_bound_however_many_small_ones_come(
-    sizes: list[int], longest: int, seed: int, pinned: bool
+    sizes: list[int], longest: int, seed: int, pinned: bool, limited: float
 ) -> None:
+    """Also where a share of the small ones has a time limit, and so may borrow what is kept."""
     random = Random(seed)
     nodes = [
         NodeView(f"n{n}", NodeState.ONLINE, tuple(device(f"n{n}", i, DeviceState.FREE) for i in range(size)))
@@ -174,21 +198,25 @@ def test_a_big_job_starts_within_a_bound_however_many_small_ones_come(
     count = max(sizes)
     big = Work("big", WorkKind.TRAIN, 0, NOW, count, pinned=tuple(range(count)) if pinned else ())
     running: dict[str, tuple[Held, int]] = {}
+    lasts: dict[str, int] = {}
     waiting: list[Work] = []
     bound = longest * (count + 1) * len(sizes)
     for tick in range(-longest, bound + 1):
         now = NOW + timedelta(seconds=tick)
         if tick <= 0:  # what is older than the big job may go before it: so nothing older waits
             waiting = [big] if tick == 0 else []
-        waiting += [
-            Work(f"small-{tick}-{number}", WorkKind.TRAIN, 0, now, random.randint(1, 2)) for number in range(sum(sizes))
-        ]
+        for number in range(sum(sizes)):
+            small = Work(f"small-{tick}-{number}", WorkKind.TRAIN, 0, now, random.randint(1, 2))
+            lasts[small.job_id] = random.randint(1, longest)
+            has_limit = random.random() < limited
+            waiting.append(replace(small, timeout_s=float(lasts[small.job_id]) if has_limit else None))
         running = {key: (item, until) for key, (item, until) in running.items() if until > tick}
         for start in plan(waiting, nodes, [item for item, _ in running.values()], now).starts:
             if start.work is big:
                 return
-            lease = Held(start.work.job_id, WorkKind.TRAIN, start.node_id, start.devices)
-            running[lease.job_id] = (lease, tick + random.randint(1, longest))
+            until = end_of(now, start.work.timeout_s)
+            lease = Held(start.work.job_id, WorkKind.TRAIN, start.node_id, start.devices, None, until)
+            running[lease.job_id] = (lease, tick + lasts[lease.job_id])
             waiting.remove(start.work)
     raise AssertionError(f"the big job has not started after {bound} ticks of jobs that run {longest} at most")
 
@@ -197,6 +225,7 @@ def test_a_big_job_starts_within_a_bound_however_many_small_ones_come(
 def test_a_second_look_at_what_was_decided_starts_nothing_more(
     waiting: list[Work], nodes: list[NodeView], held: list[Held]
 ) -> None:
+    waiting = [replace(work, owner=None, timeout_s=None) for work in waiting]  # whose starts change nothing else
     decided = plan(waiting, nodes, held, NOW)
     now_held = [*held, *(Held(s.work.job_id, s.work.kind, s.node_id, s.devices) for s in decided.starts)]
     again = plan([work for work, _ in decided.waits], nodes, now_held, NOW)

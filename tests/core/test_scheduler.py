@@ -6,7 +6,9 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.core.scheduler import Held, NodeView, Plan, Work, WorkKind, order, plan
+from daemon.core.scheduler import plan
+from daemon.core.turns import order
+from daemon.core.work import Held, NodeView, Plan, Work, WorkKind
 from schemas.enums import DeviceState, NodeState
 from schemas.events import Device
 from tests.core.factory import NOW
@@ -169,3 +171,15 @@ def test_the_first_in_order_starts_wherever_it_fits(waiting: list[Work], nodes: 
     assert [item.job_id for item, _ in decided.waits] == [
         item.job_id for item in order(waiting) if item.job_id in reasons(decided)
     ]
+
+
+def test_a_job_of_several_devices_gets_no_mig_instance_and_holds_none_back() -> None:
+    whole = node(count=2).devices
+    instances = tuple(
+        Device(node_id="n1", index=1000 + number, uuid=f"MIG-{number}", name="gpu MIG") for number in range(3)
+    )
+    cut = NodeView(node_id="n1", state=NodeState.ONLINE, devices=(*whole, *instances))
+    decided = plan([work("two", 2, age_s=9), work("three", 3, age_s=5), work("one")], [cut], [], NOW)
+    assert {start.work.job_id: start.devices for start in decided.starts} == {"two": (0, 1), "one": (1000,)}
+    (waits,) = [reason for item, reason in decided.waits if item.job_id == "three"]
+    assert waits == ("needs 3 devices on one node; the largest, n1, has 2; of MIG instances a job can have one at most")

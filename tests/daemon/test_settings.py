@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from daemon.settings import Settings, node_name
+from daemon.settings import Settings, node_name, setting_faults
 
 
 @pytest.fixture(autouse=True)
@@ -67,3 +67,33 @@ def test_a_node_is_not_lost_before_it_counts_as_offline(monkeypatch: pytest.Monk
 )
 def test_a_host_name_becomes_a_word_of_a_routing_key(host: str, node: str) -> None:
     assert node_name(host) == node
+
+
+def test_owners_have_weights_and_quotas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWIFT_TRAINER_OWNER_WEIGHTS", '{"alice": 2, "*": 0.5}')
+    monkeypatch.setenv("SWIFT_TRAINER_OWNER_QUOTAS", '{"alice": {"gpus": 8, "queued": 100}, "*": {"gpus": 2}}')
+    shares = Settings().shares
+    assert (shares.weight("alice"), shares.weight("bob")) == (2, 0.5)
+    assert (shares.most_devices("alice"), shares.most_devices("bob")) == (8, 2)
+    assert (shares.most_queued("alice"), shares.most_queued("bob")) == (100, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("OWNER_QUOTAS", "alice=8", "must be a JSON object with a member per owner"),
+        ("OWNER_QUOTAS", '{"alice": {"gpu": 8}}', "alice.gpu: Extra inputs are not permitted"),
+        ("OWNER_QUOTAS", '{"alice": {"gpus": -1}}', "alice.gpus: Input should be greater than or equal to 0"),
+        ("OWNER_QUOTAS", "[8]", "Input should be a valid dictionary"),
+        ("OWNER_WEIGHTS", '{"alice": 0}', "alice: Input should be greater than 0"),
+    ],
+)
+def test_a_bad_quota_is_refused_by_its_place(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, fault: str
+) -> None:
+    monkeypatch.setenv(f"SWIFT_TRAINER_{name}", value)
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    (said,) = setting_faults(refused.value)
+    assert said.startswith(f"SWIFT_TRAINER_{name}: ")
+    assert fault in said

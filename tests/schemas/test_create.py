@@ -14,6 +14,11 @@ from tests.schemas.bodies import LLM, VLM, Body, created, faults
 SHARED: Body = {
     "gpu_id": None,
     "gpu_count": 1,
+    "gpu_memory_mib": None,
+    "gpu_name": None,
+    "after": [],
+    "after_policy": "success",
+    "not_before": None,
     "num_epochs": 1,
     "batch_size": 1,
     "learning_rate": 1e-4,
@@ -142,6 +147,11 @@ def test_fields_of_the_other_kind_are_unknown(field: str) -> None:
         ("env", "A=1"),
         ("extra_args", ["a"]),
         ("timeout_seconds", "60"),
+        ("gpu_memory_mib", "40000"),
+        ("gpu_name", 100),
+        ("after", "job-1"),
+        ("after_policy", 1),
+        ("not_before", 1_800_000_000),
     ],
 )
 def test_nothing_is_coerced(field: str, value: object) -> None:
@@ -150,6 +160,7 @@ def test_nothing_is_coerced(field: str, value: object) -> None:
 
 BOUNDS: dict[str, tuple[list[float], list[float]]] = {
     "gpu_count": ([1, 1024], [0, -1, 1025]),
+    "gpu_memory_mib": ([1, 2**31 - 1], [0, -1, 2**31]),
     "num_epochs": ([0.01, 1, 100], [0, -1]),
     "batch_size": ([1, 2**31 - 1], [0, -1, 2**31]),
     "learning_rate": ([1e-12, 1], [0, -1e-4]),
@@ -421,3 +432,35 @@ def test_every_fault_is_told_at_once() -> None:
 def test_a_body_is_an_object(body: str) -> None:
     with pytest.raises(ValidationError):
         CREATE_REQUEST.validate_json(body)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("gpu_name", ""),
+        ("gpu_name", "H[12]00"),
+        ("gpu_name", "H100\n"),
+        ("gpu_name", "x" * 257),
+        ("after_policy", "never"),
+        ("after", ["a", "b", "a"]),
+        ("after", [f"job-{number}" for number in range(101)]),
+        ("not_before", "2026-12-01T22:00:00"),
+        ("not_before", "tomorrow"),
+        ("not_before", "1800000000"),
+        ("not_before", "2026-02-30T00:00:00Z"),
+        ("not_before", "9999-12-31T23:59:59-10:00"),
+    ],
+)
+def test_what_says_when_and_where_to_start_is_checked(field: str, value: object) -> None:
+    assert [fault.loc for fault in faults(**{field: value})] == [(field,)]
+
+
+def test_jobs_that_come_before_are_named_by_place() -> None:
+    assert [fault.loc for fault in faults(after=["a", "no id", "b", "-"])] == [("after", 1), ("after", 3)]
+
+
+def test_a_start_time_of_any_offset_is_kept_as_utc() -> None:
+    request = created(
+        not_before="2026-12-01T22:00:00+02:00", gpu_name="*H100 ?0GB*", after=["a"], after_policy="always"
+    )
+    assert request.model_dump(mode="json")["not_before"] == "2026-12-01T20:00:00Z"

@@ -4,6 +4,7 @@ What a command came to stands in the document that it was decided on, refusals t
 message, because the broker sent it again, one writes first, and the other finds its word there and says the same.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from daemon.core.lifecycle import ENDED, EXPORT_UNDER_WAY, WAITS_OR_RUNS, Cause
@@ -13,6 +14,7 @@ from daemon.loops.handling.common import (
     RefusedError,
     Sender,
     accepted,
+    check_queue_quota,
     conflict,
     get_job,
     not_found,
@@ -31,6 +33,9 @@ from schemas.replies import Fault, JobAccepted, JobDeleted, JobQueued, Reply
 
 S = TrainingStatus
 
+MOST_NAMED = 5
+"""Jobs that a refusal names."""
+
 
 async def start(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
     """Queue a pending job; one that waits or runs already is left alone."""
@@ -45,6 +50,7 @@ async def start(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
         result = JobQueued(job_id=job.id, status=moved.status, message="queued")
         return with_reply(moved, sender.message_id, accepted("job.start", result))
 
+    await _check_quota(ctx, await get_job(ctx, request.job_id), {S.PENDING}, sender)
     job = await _change(ctx, "job.start", request.job_id, sender, step)
     ctx.signals.scheduling.give()
     return await _queue_result(ctx, job)
@@ -53,6 +59,7 @@ async def start(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
 async def resume(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
     """Queue a failed or cancelled job again, from its last checkpoint where it has a usable one."""
     found = await get_job(ctx, request.job_id)
+    await _check_quota(ctx, found, {S.FAILED, S.CANCELLED}, sender)
     checkpoint = await last_resumable(ctx, found)
 
     def step(job: TrainingJob) -> TrainingJob | None:
@@ -160,7 +167,7 @@ async def delete(ctx: Context, request: DeleteRequest, sender: Sender) -> JobDel
         if job is None:
             return await _deleted_before(ctx, request.job_id, sender)
         unless_replied(job, sender)
-        refusal = _undeletable(job)
+        refusal = _undeletable(job, await ctx.store.dependents(job.id, MOST_NAMED))
         if refusal is not None:
             raise await _noted(ctx, "job.delete", job, sender, refusal)
         run_dir = Path(job.run_dir) if request.purge_output and job.run_dir else None
@@ -181,11 +188,14 @@ async def delete(ctx: Context, request: DeleteRequest, sender: Sender) -> JobDel
             return JobDeleted(job_id=job.id, message=message)
 
 
-def _undeletable(job: TrainingJob) -> RefusedError | None:
+def _undeletable(job: TrainingJob, dependents: Sequence[str]) -> RefusedError | None:
     if job.status in WAITS_OR_RUNS:
         return conflict(job, "deleted", "stop it first")
     if job.export_status in EXPORT_UNDER_WAY:
         return RefusedError(ReplyErrorCode.CONFLICT, f"job {job.id} is being exported; delete it after that")
+    if dependents:
+        text = f"job {job.id} can't be deleted while others come after it: {', '.join(dependents)}; stop those first"
+        return RefusedError(ReplyErrorCode.CONFLICT, text)
     return None
 
 
@@ -259,6 +269,13 @@ async def _noted(
     if await ctx.store.update_job(job, with_reply(job, sender.message_id, rejected(command, refused))):
         return refused
     return UnavailableError(f"job {job.id} was changed meanwhile")
+
+
+async def _check_quota(ctx: Context, job: TrainingJob, from_: set[TrainingStatus], sender: Sender) -> None:
+    """Refuse a start or a resume that the owner's quota has no room for."""
+    unless_replied(job, sender)
+    if job.status in from_:
+        await check_queue_quota(ctx, job.owner)
 
 
 def _hurried(job: TrainingJob, order: StopOrder) -> TrainingJob | None:

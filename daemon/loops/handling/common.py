@@ -74,6 +74,21 @@ def rejected(command: str, refused: RefusedError) -> dict[str, object]:
     return Reply(ok=False, command=command, error=error).model_dump(mode="json", exclude={"result"})
 
 
+async def check_queue_quota(ctx: Context, owner: str | None) -> None:
+    """Refuse to queue one more training of an owner who has as many there as the quota allows.
+
+    Counted before the write, so commands that come at one moment may pass it together; none waits for another.
+    """
+    most = ctx.settings.shares.most_queued(owner)
+    if most is None:
+        return
+    there = await ctx.store.count_queued(owner)
+    if there >= most:
+        who = f"owner {owner}" if owner else "who has no owner"
+        text = f"{who} has {there} jobs in the queue and may have {most}; start it when one of them has left the queue"
+        raise RefusedError(ReplyErrorCode.FORBIDDEN, text)
+
+
 async def get_job(ctx: Context, job_id: str) -> TrainingJob:
     """The job, or a refusal."""
     job = await ctx.store.get_job(job_id)

@@ -9,7 +9,7 @@ from daemon.core.lifecycle import Cause
 from daemon.core.moves import created, queued, versioned, with_internal, with_reply
 from daemon.logs import get_log
 from daemon.loops.context import Context
-from daemon.loops.handling.common import RefusedError, Sender, accepted, unless_replied
+from daemon.loops.handling.common import RefusedError, Sender, accepted, check_queue_quota, unless_replied
 from daemon.loops.handling.paths import check_paths, local_path
 from daemon.ports import FolderTakenError, ToolchainError
 from daemon.swift.options import check_extra_args
@@ -36,9 +36,14 @@ async def create(ctx: Context, request: CreateRequest, sender: Sender) -> JobAcc
         raise RefusedError(
             ReplyErrorCode.FORBIDDEN, message, (Fault(loc=("external_plugins",), message=message, input=None),)
         )
+    job_id = job_id_of(sender.message_id)
+    if sender.message_id is not None and await ctx.store.get_job(job_id) is not None:  # what it needed may be gone
+        return await _existing(ctx, request, job_id, sender)
+    await _check_after(ctx, request)
+    if request.start:
+        await check_queue_quota(ctx, sender.owner)
     await check_paths(ctx, request)
     await _check_options(ctx, request)
-    job_id = job_id_of(sender.message_id)
     for attempt in range(FOLDER_TRIES):
         run_dir = await _run_dir(ctx, request, _skipped(job_id, attempt))
         job = _document(ctx, request, sender, job_id, run_dir)
@@ -71,6 +76,19 @@ async def withdraw_if_deleted(ctx: Context, job_id: str) -> None:
         return
     if await ctx.store.delete_job(job):
         log.warning("creation_withdrawn", "its job was created and deleted before", job_id=job_id)
+
+
+async def _check_after(ctx: Context, request: CreateRequest) -> None:
+    """Refuse a job that comes after jobs that are not there."""
+    known = await ctx.store.statuses(request.after) if request.after else {}
+    faults = tuple(
+        Fault(loc=("after", place), message=f"there is no job {job_id}", input=job_id)
+        for place, job_id in enumerate(request.after)
+        if job_id not in known
+    )
+    if faults:
+        text = f"after.{faults[0].loc[1]}: {faults[0].message}"
+        raise RefusedError(ReplyErrorCode.INVALID_REQUEST, text, faults)
 
 
 async def _check_options(ctx: Context, request: CreateRequest) -> None:

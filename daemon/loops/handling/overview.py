@@ -19,9 +19,9 @@ async def gpu_list(ctx: Context, _request: Empty, _sender: Sender) -> GpuList:
 async def queue_list(ctx: Context, _request: Empty, _sender: Sender) -> QueueList:
     """The front of the queue in the order in which it would start, each with the reason it waits; and how many wait."""
     decided = await plan_now(ctx)
-    starting = {(start.work.job_id, start.work.kind): "starts now" for start in decided.starts}
-    reasons = {(work.job_id, work.kind): reason for work, reason in decided.waits} | starting
-    waiting = await ctx.store.waiting(MOST_WAITING)
+    reasons = {(work.job_id, work.kind): reason for work, reason in decided.waits}
+    starts = {(start.work.job_id, start.work.kind): start for start in decided.starts}
+    kept = {(each.work.job_id, each.work.kind): each for each in decided.reservations}
     jobs = tuple(
         QueuedJob(
             job_id=work.job_id,
@@ -32,13 +32,19 @@ async def queue_list(ctx: Context, _request: Empty, _sender: Sender) -> QueueLis
             position=place,
             devices_needed=work.count,
             gpu_id=",".join(map(str, work.pinned)) or None,
+            gpu_memory_mib=work.memory_mib,
+            gpu_name=work.device_name,
             queued_at=work.queued_at,
-            wait_reason=reasons.get((work.job_id, work.kind), "was queued just now"),
+            not_before=work.not_before,
+            after=work.after,
+            wait_reason=reasons.get(key, "starts now"),
+            node_id=starts[key].node_id if key in starts else kept[key].node_id if key in kept else None,
+            expected_start=kept[key].starts_at if key in kept else None,
         )
-        for place, work in enumerate(waiting, 1)
+        for place, work in enumerate(decided.turns[:MOST_WAITING], 1)
+        if (key := (work.job_id, work.kind))
     )
-    total = len(jobs) if len(jobs) < MOST_WAITING else await ctx.store.count_waiting()
-    return QueueList(jobs=jobs, total=total)
+    return QueueList(jobs=jobs, total=await ctx.store.count_waiting())
 
 
 async def node_list(ctx: Context, _request: Empty, _sender: Sender) -> NodeList:

@@ -33,6 +33,7 @@ def many_jobs() -> list[TrainingJob]:
         export = ExportStatus.RUNNING if number % 200 == 39 else export
         labels = {"team.x": str(number % 9)} if number % 20 == 0 else {}
         job = make(f"j{number:05}", status=status, owner=f"o{number % 50}", created_at=at(number), labels=labels)
+        job = changed(job, after=["j00000", "j00001"] if number in (8, 40, 41, 42) else [])
         job = changed(job, node_id="n", export_status=export, internal={"export_node_id": "n"})
         jobs.append(with_events(job, 1) if number % 100 == 0 else job)
     return jobs
@@ -54,7 +55,10 @@ async def test_no_query_scans_a_collection(mongo: MongoStore, database: str, doc
         await mongo.list_jobs(JobQuery(owner="o7"))
         await mongo.list_jobs(JobQuery(label=("team.x", "3")))
         await mongo.counts()
-        assert len(await mongo.waiting(20)) == 20
+        assert len((await mongo.waiting(20)).work) == 6 * (20 // 6)  # of six owners
+        assert await mongo.count_queued("o1") == 10
+        assert len(await mongo.statuses(["j00001", "j00002", "nobody"])) == 2
+        assert await mongo.dependents("j00001", 5) == ["j00040", "j00041"]
         assert len(await mongo.held()) == 160
         assert len(await mongo.jobs_on("n")) == 160
         await mongo.note_wait_reasons({"j00001": "no device"})

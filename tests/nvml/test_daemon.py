@@ -271,7 +271,7 @@ async def test_a_driver_that_hangs_takes_all_devices_out_and_not_the_daemon(room
     job_id = await room.running(gpu_id="0")
     room.driver.hang()
     slowest = await _slowest_answer(room, READ_LIMIT_S + 3)
-    assert slowest < 2, "commands are answered while the driver hangs"
+    assert slowest < READ_LIMIT_S, "commands are answered while the driver hangs"
     gpus = await room.gpus()
     assert {gpu["state"] for gpu in gpus} == {"unhealthy"}
     assert {gpu["reason"] for gpu in gpus} == {"the driver has not answered for 10 s"}

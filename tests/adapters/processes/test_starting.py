@@ -40,17 +40,6 @@ async def test_the_exit_code_is_the_leaders(place: Place, script: str, code: int
     assert await run.wait() == end
 
 
-async def test_a_run_starts_at_once(place: Place) -> None:
-    """Tens of milliseconds; the best of some, for a loaded machine."""
-    took_s: list[float] = []
-    for number in range(4):
-        began = time.monotonic()
-        run = await place.runs.spawn(place.spec("true", run_id=f"job-{number}"))
-        took_s.append(time.monotonic() - began)
-        await run.wait()
-    assert min(took_s) < 0.5, took_s
-
-
 async def test_the_process_finds_a_clean_house(place: Place) -> None:
     """Its environment is the given one and the mark; no descriptor, signal mask or ignored signal is inherited."""
     code = (

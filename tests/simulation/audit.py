@@ -89,7 +89,10 @@ class Audit:
             self.resumes[name] = self.resumes.get(name, 0) + 1
         run = self._hosts.runs.get(f"{name}-{after.attempt}")
         finished = run is not None and run.finished
-        if after.status is S.COMPLETED and (not finished or after.progress != 100.0):
+        gave_way = (
+            run is not None and run.process.stops and after.total_steps in self._hosts.whole.get(run_dir_of(run), ())
+        )
+        if after.status is S.COMPLETED and (not (finished or gave_way) or after.progress != 100.0):
             self._stage.breaks(f"{name} is called completed at {after.progress:g} %, and did not reach its last step")
         ended_ill = after.status is S.FAILED or (before.status in HOLDS_DEVICES and after.status is S.QUEUED)
         if ended_ill and finished and after.error_code is not ErrorCode.TIMEOUT:

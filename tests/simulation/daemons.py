@@ -29,6 +29,7 @@ class Node:
     devices: int
     poll_s: float
     on_exit: str
+    preemption: bool
     life: Life | None = None
     bus: SimBus | None = None
     lives: int = 0
@@ -47,6 +48,7 @@ class Daemons:
             port: PortFaults(stage, port, self.crash) for port in ("store", "bus", "runs", "files")
         }
         self.nodes: list[Node] = []
+        self._preemption = stage.dice("preemption").random() < 0.5
         self.doomed = True
         """Daemons may crash by themselves."""
 
@@ -59,7 +61,14 @@ class Daemons:
         """A host, on which a daemon soon starts."""
         dice = self._dice
         runs.before_call, runs.after_call = self.faults["runs"].before, self.faults["runs"].after
-        node = Node(node_id, runs, devices, dice.choice((1.0, 2.0, 5.0)), dice.choice(("leave", "leave", "stop")))
+        node = Node(
+            node_id,
+            runs,
+            devices,
+            dice.choice((1.0, 2.0, 5.0)),
+            dice.choice(("leave", "leave", "stop")),
+            self._preemption,
+        )
         self.nodes.append(node)
         self._stage.after(dice.uniform(0, 2), lambda: self.start(node))
 
@@ -91,6 +100,8 @@ class Daemons:
                 stop_grace_seconds=GRACE_S,
                 gpu_interval_seconds=30,
                 on_exit=node.on_exit,
+                preemption=node.preemption,
+                preemption_grace_seconds=GRACE_S,
             ),
             clock=self._stage.clock,
             bus=bus,

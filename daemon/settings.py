@@ -111,6 +111,11 @@ class Settings(BaseSettings):
     owner_quotas: Annotated[dict[str, Quota], *_BY_OWNER] = {}
     """What owners may have, as JSON: `{"alice": {"gpus": 8, "queued": 100}, "*": {"gpus": 2}}`: `gpus` devices at once
     (more jobs wait), `queued` trainings in the queue (more are refused). `*` is whoever is not named."""
+    preemption: bool = False
+    """Let waiting jobs of a higher priority interrupt running ones of a lower: those save a checkpoint, wait in the
+    queue again, and go on from it."""
+    preemption_grace_seconds: Annotated[float, Field(ge=0, le=86_400)] = 120.0
+    """Seconds that a training has to save and end before it is killed, when it is interrupted for another."""
     on_exit: Literal["leave", "stop"] = "leave"
     """What a stop of the daemon does to its trainings: `leave` them running, or `stop` them."""
     log_format: Literal["json", "human"] = "human"

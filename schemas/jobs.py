@@ -29,6 +29,17 @@ class StopOrder(Wire):
     """UTC."""
 
 
+class Preemption(Wire):
+    """The training has to give way: it saves, ends, and waits in the queue again."""
+
+    grace_s: float
+    """Seconds between SIGTERM and SIGKILL."""
+    requested_at: datetime
+    """UTC."""
+    reason: str
+    """For what, in words for a person."""
+
+
 class StoppedFor(Wire):
     """Why the daemon itself ended a run: a deadline, silence, a loss that is no number."""
 
@@ -86,6 +97,7 @@ class Internal(Wire):
     stop: StopOrder | None = None
     stopped_for: StoppedFor | None = None
     """Set before the daemon itself ends this attempt, so that the next daemon knows why."""
+    preemption: Preemption | None = None
     export_order: ExportOrder | None = None
     export_node_id: str | None = None
     export_devices: tuple[int, ...] = ()

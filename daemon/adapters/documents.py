@@ -37,6 +37,7 @@ _GUARDED = frozenset({"id", "status", "attempt", "internal", "export_status"})
 _GUARDED_INTERNAL = frozenset({"revision", "sequence", "outbox", "replies", "output_lock"})
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 _QUEUED = TrainingStatus.QUEUED.value
+_STOPPING = TrainingStatus.STOPPING.value
 _EXPORT_QUEUED = ExportStatus.QUEUED.value
 _EXPORT_RUNNING = ExportStatus.RUNNING.value
 _HOLDS = frozenset(status.value for status in HOLDS_DEVICES)
@@ -210,11 +211,14 @@ WORK_FIELDS = (
 
 HELD_FIELDS = (
     "owner",
+    "priority",
     "status",
     "node_id",
     "devices",
     "started_at",
     "timeout_seconds",
+    "internal.stop",
+    "internal.preemption",
     "export_status",
     "internal.export_node_id",
     "internal.export_devices",
@@ -305,10 +309,23 @@ def _held(document: Mapping[str, object]) -> Iterable[Held]:
     owner = cast("str | None", document["owner"])
     node_id, export_node_id = document["node_id"], internal.get("export_node_id")
     if document["status"] in _HOLDS and node_id is not None:
-        until = _until(document)
-        yield Held(job_id, WorkKind.TRAIN, str(node_id), _indices(document["devices"]), owner, until)
+        order = section(internal, "stop") or section(internal, "preemption")
+        yield Held(
+            job_id,
+            WorkKind.TRAIN,
+            str(node_id),
+            _indices(document["devices"]),
+            owner,
+            until=_end_of_stop(order) if order else _until(document),
+            yields_to=None if order or document["status"] == _STOPPING else cast("int", document["priority"]),
+            since=cast("datetime | None", document["started_at"]),
+        )
     if document["export_status"] == _EXPORT_RUNNING and export_node_id is not None:
         yield Held(job_id, WorkKind.EXPORT, str(export_node_id), _indices(internal.get("export_devices")), owner)
+
+
+def _end_of_stop(order: Mapping[str, object]) -> datetime | None:
+    return end_of(cast("datetime", order["requested_at"]), cast("float", order["grace_s"]))
 
 
 def _until(document: Mapping[str, object]) -> datetime | None:

@@ -30,6 +30,8 @@ class Cause(StrEnum):
     """It failed and may try again."""
     LOSE = "lose"
     """Its node was lost, and with it the lease of its devices."""
+    PREEMPT = "preempt"
+    """It gave way to another, and no process of it is left."""
     RESUME = "resume"
     """A person asked for it to go on."""
 
@@ -47,11 +49,13 @@ MOVES: dict[tuple[TrainingStatus, Cause], TrainingStatus] = {
     (S.STARTING, Cause.FAIL): S.FAILED,
     (S.STARTING, Cause.RETRY): S.QUEUED,
     (S.STARTING, Cause.LOSE): S.QUEUED,
+    (S.STARTING, Cause.PREEMPT): S.QUEUED,
     (S.RUNNING, Cause.STOP): S.STOPPING,
     (S.RUNNING, Cause.FINISH): S.COMPLETED,
     (S.RUNNING, Cause.FAIL): S.FAILED,
     (S.RUNNING, Cause.RETRY): S.QUEUED,
     (S.RUNNING, Cause.LOSE): S.QUEUED,
+    (S.RUNNING, Cause.PREEMPT): S.QUEUED,
     (S.STOPPING, Cause.GONE): S.CANCELLED,
     (S.FAILED, Cause.RESUME): S.QUEUED,
     (S.CANCELLED, Cause.RESUME): S.QUEUED,

@@ -90,6 +90,7 @@ def move(  # the event's parts are named, and all are needed
             ),
             stop=None,
             stopped_for=None,
+            preemption=None,
             # its own folder, named when the job was made, is nobody else's even where the job ended before it wrote
             output_lock=job.run_dir if versioned(job.extra_args) else None,
         )
@@ -109,7 +110,7 @@ def move(  # the event's parts are named, and all are needed
 
 def queued(job: TrainingJob, cause: Cause, *, at: datetime, by: str, reason: str, **internal: object) -> TrainingJob:
     """Put a job into the queue: a start, a resume or a retry. What the last attempt ended with is cleared."""
-    cleared = with_internal(job, stop=None, stopped_for=None, output_lock=job.run_dir, **internal)
+    cleared = with_internal(job, stop=None, stopped_for=None, preemption=None, output_lock=job.run_dir, **internal)
     return move(
         cleared,
         cause,
@@ -129,6 +130,14 @@ def queued(job: TrainingJob, cause: Cause, *, at: datetime, by: str, reason: str
         estimated_time_remaining=None,
         warnings=(),
     )
+
+
+def preempted(job: TrainingJob, *, at: datetime, by: str, reason: str, resume_from: str | None) -> TrainingJob:
+    """Put a training that gave way back into the queue. It keeps its age: it has waited for its turn already."""
+    going_on = f"goes on from {resume_from}" if resume_from else "begins anew, because it had no checkpoint yet"
+    text = f"{reason}; {going_on}"
+    moved = queued(job, Cause.PREEMPT, at=at, by=by, reason=text, resume_from=resume_from)
+    return moved.model_copy(update={"queued_at": job.queued_at})
 
 
 def stop_ordered(job: TrainingJob, order: StopOrder, *, by: str) -> TrainingJob:

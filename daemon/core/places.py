@@ -230,6 +230,11 @@ class Places:
             return self._keep(work, group, place, None if unknown else starts_at)
         return None
 
+    def keep_at(self, work: Work, group: Group, place: int, awaited: Iterable[int]) -> Keeping:
+        """Keep what is free on this node, and the devices that are about to be."""
+        self.spots[place].awaited.update(awaited)
+        return self._keep(work, group, place, None)
+
     def _keep(self, work: Work, group: Group, place: int, starts_at: datetime | None) -> Keeping:
         spot = self.spots[place]
         devices = tuple(sorted(spot.free & group.allowed[place]))

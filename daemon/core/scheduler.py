@@ -13,8 +13,21 @@ from types import MappingProxyType
 from daemon.core import reasons
 from daemon.core.dependencies import Statuses, hopeless, unmet
 from daemon.core.places import Group, Places
+from daemon.core.preemption import Victims
 from daemon.core.turns import Turns
-from daemon.core.work import EQUAL, Held, NodeView, Plan, Reservation, Shares, Start, Work, WorkKind, end_of
+from daemon.core.work import (
+    EQUAL,
+    Held,
+    Interruption,
+    NodeView,
+    Plan,
+    Reservation,
+    Shares,
+    Start,
+    Work,
+    WorkKind,
+    end_of,
+)
 from schemas.enums import NodeState
 
 _Shape = tuple[Group, int]
@@ -30,13 +43,16 @@ def plan(
     blocked: Mapping[str, str] = MappingProxyType({}),
     statuses: Statuses = MappingProxyType({}),
     cut: frozenset[str | None] = frozenset(),
+    preempts: bool = False,
 ) -> Plan:
     """Decide what starts now. The answer depends on the arguments alone, not on their order.
 
     `blocked` has the trainings that something else than devices keeps from starting, each with the reason; `statuses`
-    the jobs that others come after; `cut` the owners who have more work than is in `waiting`.
+    the jobs that others come after; `cut` the owners who have more work than is in `waiting`;
+    `preempts` is whether running trainings give way to a higher priority.
     """
     decision = _Round(nodes, held, now, shares, statuses)
+    decision.victims = Victims(held) if preempts else None
     turns = Turns(waiting, held, shares, cut)
     for work in turns:
         if turns.ran_out and decision.left is None:
@@ -79,6 +95,10 @@ class _Round:
         self._turns: list[Work] = []
         self._hopeless: list[tuple[Work, str]] = []
         self.left: int | None = None
+        self.victims: Victims | None = None
+        self._interruptions: list[Interruption] = []
+        self._unyielding: dict[_Shape, int] = {}
+        """The highest priority that nobody has room to give way to."""
 
     def look_at(self, work: Work, blocked: str | None) -> bool:
         """Decide about one piece of work: whether it takes its owner's turn."""
@@ -137,10 +157,28 @@ class _Round:
             self._starts.append(Start(work, self.places.spots[place].view.node_id, devices))
             self._has[work.owner] = self._has.get(work.owner, 0) + work.count
             return
+        if self._makes_room(work, shape):
+            self._waits.append((work, None))
+            return
         keeping = None if shape in self._dry else self.places.keep(work, group)
         if keeping is None:
             self._dry.add(shape)
         self._waits.append((work, None))
+
+    def _makes_room(self, work: Work, shape: _Shape) -> bool:
+        """Whether running trainings give way to the work."""
+        if self.victims is None or work.kind is not WorkKind.TRAIN or work.priority <= self._unyielding.get(shape, -1):
+            return False
+        found = self.victims.take(work, shape[0], self.places)
+        if found is None:
+            self._unyielding[shape] = work.priority
+            return False
+        place, victims = found
+        if not victims:  # enough is ending there
+            return False
+        self.places.keep_at(work, shape[0], place, (index for item in victims for index in item.devices))
+        self._interruptions += [Interruption(item.job_id, item.node_id, work) for item in victims]
+        return True
 
     def _borrow(self, work: Work, shape: _Shape) -> tuple[int, tuple[int, ...]] | None:
         until = end_of(self._now, work.timeout_s)
@@ -181,6 +219,7 @@ class _Round:
                 Reservation(each.work, self.places.spots[each.place].view.node_id, each.devices, each.starts_at)
                 for each in self.places.keeping
             ),
+            interruptions=tuple(self._interruptions),
             hopeless=tuple(self._hopeless),
             left=self.left or 0,
         )

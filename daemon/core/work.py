@@ -61,6 +61,10 @@ class Held:
     owner: str | None = None
     until: datetime | None = None
     """When they are free again at the latest, because the work is ended then; None: nobody knows."""
+    yields_to: int | None = None
+    """The priority of a training that may be interrupted for a higher one; None: it is ending, or may not."""
+    since: datetime | None = None
+    """When it started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +137,16 @@ class Reservation:
 
 
 @dataclass(frozen=True, slots=True)
+class Interruption:
+    """A running training that has to give way."""
+
+    job_id: str
+    node_id: str
+    work: Work
+    """What gets its devices."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What starts now, and what waits, in order, each with its reason."""
 
@@ -141,6 +155,7 @@ class Plan:
     turns: tuple[Work, ...] = ()
     """All of it, in the order in which it was, or will be, looked at for devices."""
     reservations: tuple[Reservation, ...] = ()
+    interruptions: tuple[Interruption, ...] = ()
     hopeless: tuple[tuple[Work, str], ...] = ()
     """Of what waits, the work that can never start, because a job that it comes after has not completed."""
     left: int = 0

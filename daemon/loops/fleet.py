@@ -40,6 +40,7 @@ async def plan_now(ctx: Context) -> Plan:
             blocked=_postponed(ctx),
             statuses=await ctx.store.statuses(after) if after else {},
             cut=waiting.cut,
+            preempts=ctx.settings.preemption,
         )
         if not decided.left or limit >= MOST_LOOKED_AT:
             return decided

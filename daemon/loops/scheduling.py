@@ -11,7 +11,7 @@ from daemon.core.devices import not_together
 from daemon.core.lifecycle import HOLDS_DEVICES
 from daemon.core.moves import claimed, export_moved, failed_before_start, with_internal
 from daemon.core.watchdog import short_of_disk
-from daemon.core.work import Plan, Start, WorkKind
+from daemon.core.work import Interruption, Plan, Start, WorkKind
 from daemon.logs import get_log
 from daemon.loops.context import Context, Postponed, Step, change_job, persistently
 from daemon.loops.fleet import MOST_WAITING, plan_now
@@ -21,7 +21,7 @@ from daemon.swift.checkpoints import step_of
 from daemon.swift.installed import Installed
 from daemon.swift.options import check_extra_args
 from schemas.enums import ErrorCode, ExportStatus, TrainingStatus
-from schemas.jobs import TrainingJob
+from schemas.jobs import Preemption, TrainingJob
 
 log = get_log("scheduling")
 
@@ -56,6 +56,9 @@ async def schedule_once(ctx: Context, begin: Begin) -> Plan:
     for start in decided.starts if ctx.lease.holds(ctx.clock.monotonic()) else ():
         if start.node_id == ctx.node_id and await _apply(ctx, start):
             begin(start.work.job_id, start.work.kind)
+    for each in decided.interruptions:
+        if each.node_id == ctx.node_id:
+            await change_job(ctx, each.job_id, lambda job, each=each: _interrupted(ctx, job, each))
     for work, reason in decided.hopeless[:MOST_WAITING]:
         await change_job(ctx, work.job_id, lambda job, why=reason: _never(ctx, job, why))
     reasons = {
@@ -205,6 +208,18 @@ def _unstartable(ctx: Context, job: TrainingJob, kind: WorkKind, message: str) -
     if job.status is not TrainingStatus.QUEUED:
         return None
     return failed_before_start(job, at=now, by=by, code=ErrorCode.SPAWN_FAILED, message=message)
+
+
+def _interrupted(ctx: Context, job: TrainingJob, interruption: Interruption) -> TrainingJob | None:
+    """Have a training give way. Its supervisor sees the order, and puts the job back into the queue at its end."""
+    work = interruption.work
+    runs = job.status in {TrainingStatus.STARTING, TrainingStatus.RUNNING} and job.node_id == ctx.node_id
+    if not runs or job.internal.preemption is not None or job.priority >= work.priority:
+        return None
+    log.info("run_preempted", "interrupted for a higher priority", job_id=job.id, by=work.job_id)
+    reason = f"interrupted for job {work.job_id} of priority {work.priority}"
+    grace_s = ctx.settings.preemption_grace_seconds
+    return with_internal(job, preemption=Preemption(grace_s=grace_s, requested_at=ctx.clock.now(), reason=reason))
 
 
 def _never(ctx: Context, job: TrainingJob, message: str) -> TrainingJob | None:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from daemon.core.lifecycle import HOLDS_DEVICES, Cause
-from daemon.core.moves import export_ordered, lost, move, queued
+from daemon.core.moves import export_ordered, lost, move, preempted, queued
 from daemon.core.outcome import Ending, Verdict, Why, judge
 from daemon.core.retry import RetryDecision, decide
 from daemon.logs import get_log
@@ -141,9 +141,13 @@ def _ended(
         reached = f" at step {job.current_step}" if job.current_step else ""
         reason = f"stopped{reached}; no process of it is left"
         return move(done, Cause.GONE, at=now, by=by, reason=reason, processes_left=0, memory_left_mib=left_mib)
-    if verdict.why is Why.REACHED_LAST_STEP and job.status is TrainingStatus.RUNNING:
+    whole = job.internal.preemption is None or job.internal.checkpoint_step >= (job.total_steps or 0)
+    if verdict.why is Why.REACHED_LAST_STEP and whole and job.status is TrainingStatus.RUNNING:
         finished = move(done, Cause.FINISH, at=now, by=by, reason="reached its last step", progress=100.0)
         return _with_auto_export(ctx, finished)
+    if job.internal.preemption is not None and verdict.why is not Why.WATCHDOG:  # also in the midst of its last save
+        reason = job.internal.preemption.reason + (f" at step {job.current_step}" if job.current_step else "")
+        return preempted(done, at=now, by=by, reason=reason, resume_from=resume_from)
     code = verdict.error_code or ErrorCode.UNKNOWN
     message = verdict.error_message or "ended before it logged any training"
     retry = decide(code, used=job.internal.retries_used, allowed=job.max_retries, devices=job.devices)

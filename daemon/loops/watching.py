@@ -63,13 +63,19 @@ class Watching:
         return self._ordered_grace_s is not None or self.stopped_for is not None
 
     async def _order(self) -> StopOrder | None:
-        """The stop that the document asks for. While the store is away there is none, and the deadline holds."""
+        """The stop that the document asks for, of a person's or to give way to another job. While the store is away
+        there is none, and the deadline holds."""
         try:
             job = await self._ctx.store.get_job(self._job.id)
         except UnavailableError as error:
             log.debug("orders_wait", str(error), job_id=self._job.id)
             return None
-        return None if job is None else job.internal.stop
+        if job is None or job.attempt != self._job.attempt:
+            return None
+        yielding = job.internal.preemption
+        if job.internal.stop is not None or yielding is None:
+            return job.internal.stop
+        return StopOrder(grace_s=yielding.grace_s, save=True, requested_at=yielding.requested_at)
 
     async def _stop_for(self, code: ErrorCode, message: str) -> None:
         """End the run for a reason of our own, unless it is being ended already."""

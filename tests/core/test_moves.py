@@ -16,12 +16,14 @@ from daemon.core.moves import (
     export_ordered,
     failed_before_start,
     move,
+    preempted,
     queued,
     stop_ordered,
+    with_internal,
     with_reply,
 )
 from schemas.enums import ErrorCode, ExportStatus, TrainingStatus
-from schemas.jobs import ExportOrder, StopOrder, TrainingJob
+from schemas.jobs import ExportOrder, Preemption, StopOrder, TrainingJob
 from tests.core.factory import NODE, NOW, make_job
 
 
@@ -134,6 +136,20 @@ def test_a_stop_that_saves_says_so() -> None:
     stopped = stop_ordered(claim(job), StopOrder(grace_s=5, save=True, requested_at=NOW), by=NODE)
     assert stopped.status is TrainingStatus.STOPPING
     assert stopped.internal.outbox[-1].event.data["reason"] == "stop requested, saving a checkpoint first"
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "said"), [("/c-5", "goes on from /c-5"), (None, "begins anew, because it had no checkpoint yet")]
+)
+def test_who_gives_way_keeps_its_age_and_says_how_it_goes_on(checkpoint: str | None, said: str) -> None:
+    job = claim(queued(make_job(), Cause.START, at=NOW, by=NODE, reason="start"))
+    order = Preemption(grace_s=5, requested_at=NOW, reason="for job x")
+    job = with_internal(job, preemption=order)
+    later = NOW + timedelta(hours=1)
+    moved = preempted(job, at=later, by=NODE, reason="for job x", resume_from=checkpoint)
+    assert (moved.status, moved.queued_at, moved.internal.preemption) == (TrainingStatus.QUEUED, NOW, None)
+    assert moved.internal.resume_from == checkpoint
+    assert moved.internal.outbox[-1].event.data["reason"] == f"for job x; {said}"
 
 
 def test_a_job_that_can_not_be_started_fails_out_of_the_queue() -> None:

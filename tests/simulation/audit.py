@@ -40,6 +40,8 @@ class Audit:
         self._hosts = hosts
         self.on_event: Callable[[CloudEvent], None] = lambda _: None
         """Told of each event once, as the subscriber sees it."""
+        self._statuses: dict[str, TrainingStatus] = {}
+        """By job, where it stands."""
         self._progress: dict[str, tuple[int, float]] = {}
         self._events_read = 0
         self.events: dict[str, dict[str, OutboxEvent]] = {}
@@ -54,6 +56,7 @@ class Audit:
     def job_written(self, before: TrainingJob | None, after: TrainingJob) -> None:
         """A document of a job was written under its guard."""
         name = after.id
+        self._statuses[name] = after.status
         if before is None:
             self._stage.note(f"{name} is there, {after.status}")
             told = [event.event.data["status"] for event in after.internal.outbox]
@@ -80,11 +83,18 @@ class Audit:
             self._stage.breaks(f"{name}: {before.status} became {after.status}")
         if before.status in HOLDS_DEVICES and after.status not in HOLDS_DEVICES:
             self._nothing_left(name, exports=False, why=f"it is {after.status}")
+        if after.status is S.STARTING and after.after_policy == "success":
+            for other in after.after:
+                if self._statuses.get(other) is not S.COMPLETED:
+                    self._stage.breaks(f"{name} starts, and {other}, which it comes after, has not completed")
         if before.status in ENDED and after.status is S.QUEUED:
             self.resumes[name] = self.resumes.get(name, 0) + 1
         run = self._hosts.runs.get(f"{name}-{after.attempt}")
         finished = run is not None and run.finished
-        if after.status is S.COMPLETED and (not finished or after.progress != 100.0):
+        gave_way = (
+            run is not None and run.process.stops and after.total_steps in self._hosts.whole.get(run_dir_of(run), ())
+        )
+        if after.status is S.COMPLETED and (not (finished or gave_way) or after.progress != 100.0):
             self._stage.breaks(f"{name} is called completed at {after.progress:g} %, and did not reach its last step")
         reason = str(after.internal.outbox[-1].event.data.get("reason")) if after.internal.outbox else ""
         if reason.startswith("node ") and " is lost; " in reason:

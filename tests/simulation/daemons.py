@@ -29,6 +29,7 @@ class Node:
     devices: int
     poll_s: float
     on_exit: str
+    preemption: bool
     life: Life | None = None
     bus: SimBus | None = None
     lives: int = 0
@@ -49,6 +50,7 @@ class Daemons:
         self.nodes: list[Node] = []
         self.lost_s = self._dice.choice((0.0, 0.0, 40.0))
         """After so long a silent node is lost; 0: never. The same for all nodes, but that need not be."""
+        self._preemption = stage.dice("preemption").random() < 0.5
         self.doomed = True
         """Daemons may crash by themselves."""
 
@@ -61,7 +63,14 @@ class Daemons:
         """A host, on which a daemon soon starts."""
         dice = self._dice
         runs.before_call, runs.after_call = self.faults["runs"].before, self.faults["runs"].after
-        node = Node(node_id, runs, devices, dice.choice((1.0, 2.0, 5.0)), dice.choice(("leave", "leave", "stop")))
+        node = Node(
+            node_id,
+            runs,
+            devices,
+            dice.choice((1.0, 2.0, 5.0)),
+            dice.choice(("leave", "leave", "stop")),
+            self._preemption,
+        )
         self.nodes.append(node)
         self._stage.after(dice.uniform(0, 2), lambda: self.start(node))
 
@@ -97,6 +106,8 @@ class Daemons:
                 gpu_interval_seconds=30,
                 on_exit=node.on_exit,
                 node_lost_seconds=self.lost_s,
+                preemption=node.preemption,
+                preemption_grace_seconds=GRACE_S,
             ),
             clock=self._stage.clock,
             bus=bus,

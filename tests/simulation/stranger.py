@@ -6,8 +6,10 @@ What it asks of a job it can ask only when it knows the job's id, from the reply
 """
 
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from random import Random
 from typing import cast
 
@@ -18,6 +20,7 @@ from schemas.replies import Reply
 from tests.loops.rig import CREATE
 from tests.simulation.stage import Stage
 
+OWNERS = ("ann", "bob", None)
 PATIENCE_S = 15.0
 MOST_WISHES = 6
 SLOWEST_S = 15.0
@@ -89,6 +92,8 @@ class Wish:
     creation: Order
     predecessor: "Wish | None" = None
     """Another of the same folder, to be deleted when this one runs."""
+    needed: bool = False
+    """Another job comes after it, so the stranger does not delete it."""
     rest: list[Order] = field(default_factory=list[Order])
     seen_as: str | None = None
     """The id that an event with its label told."""
@@ -163,10 +168,28 @@ class Stranger:
             body["gpu_count"] = dice.randint(1, self._devices)
         if dice.random() < 0.1:
             body["timeout_seconds"] = dice.uniform(2, 20)
+        body |= self._conditions()
         number = len(self.wishes)
         body["labels"] = {"wish": str(number)}
         order = self._order("job.create", body, silent=dice.random() < SILENT)
         self.wishes.append(Wish(number, bool(body["start"]), str(body["output_dir"]), order, predecessor))
+
+    def _conditions(self) -> dict[str, object]:
+        """Sometimes a job waits for others, or for a time."""
+        dice = self._dice
+        found: dict[str, object] = {}
+        if dice.random() < 0.1:
+            found["not_before"] = (self._stage.clock.now() + timedelta(seconds=dice.uniform(1, 30))).isoformat()
+        known = [
+            wish
+            for wish in self.wishes
+            if wish.starts and wish.job_id and not any(order.command == "job.delete" for order in wish.rest)
+        ]
+        if known and dice.random() < 0.25:
+            first = dice.choice(known)
+            first.needed = True
+            found |= {"after": [first.job_id], "after_policy": dice.choice(("success", "success", "always"))}
+        return found
 
     def _meddle(self, number: int) -> None:
         """Do something to a job, once its id is known."""
@@ -177,6 +200,8 @@ class Stranger:
             return
         sensible = SENSIBLE.get(self._status_of(wish.job_id) or "", ANYTHING)
         kind = self._dice.choice(sensible if self._dice.random() < 0.7 else ANYTHING)
+        if kind == "delete" and wish.needed:
+            return
         if kind == "delete" and self._nodes > 1 and self._is_under_way(wish.creation):
             return  # two daemons that carry out a repeated creation and a deletion at one moment may keep the job
         body: dict[str, object] = {"job_id": wish.job_id}
@@ -227,7 +252,8 @@ class Stranger:
         silently = ", silently" if order.silent else ""
         self._stage.note(f"stranger: {order.command} {shown} as {order.message_id}{silently}{again}")
         reply_to = None if order.silent else "stranger"
-        self._broker.send(order.command, order.body, message_id=order.message_id, reply_to=reply_to)
+        owner = OWNERS[hash_of(order.message_id) % len(OWNERS)]
+        self._broker.send(order.command, order.body, message_id=order.message_id, reply_to=reply_to, user_id=owner)
         self._stage.after(PATIENCE_S, lambda: self._insist(order))
 
     def _insist(self, order: Order) -> None:
@@ -252,10 +278,13 @@ class Stranger:
             self._stage.after(dice.uniform(0, dice.choice((0.1, 0.6))), lambda: self._meddle(wish.number))
         if status == "cancelled" and dice.random() < FOLLOWED and len(self.wishes) < MOST_WISHES:
             self._create(predecessor=wish)
-        if status == "running" and wish.predecessor is not None:
+        if status == "running" and wish.predecessor is not None and not wish.predecessor.needed:
             predecessor = wish.predecessor
-            body = {"job_id": predecessor.job_id, "purge_output": True}
-            self._stage.after(dice.uniform(0, 2), lambda: predecessor.rest.append(self._order("job.delete", body)))
+            self._stage.after(dice.uniform(0, 2), lambda: self._purge(predecessor))
+
+    def _purge(self, wish: Wish) -> None:
+        if not wish.needed:
+            wish.rest.append(self._order("job.delete", {"job_id": wish.job_id, "purge_output": True}))
 
     def read(self) -> None:
         """Take the answers that came, and look whether they agree."""
@@ -276,6 +305,11 @@ class Stranger:
         if order.replies and reply != order.replies[0] and not asks:
             self._stage.breaks(f"{order.message_id} ({order.command}) got another reply than at first")
         order.replies.append(reply)
+
+
+def hash_of(text: str) -> int:
+    """The same number on every machine."""
+    return zlib.crc32(text.encode())
 
 
 def _shown(order: Order) -> str:

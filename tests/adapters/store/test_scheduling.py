@@ -3,7 +3,7 @@
 from daemon.core.work import Held, Waiting, Work, WorkKind
 from daemon.ports import Store
 from schemas.enums import ExportStatus, TrainingStatus
-from schemas.jobs import ExportOrder, TrainingJob
+from schemas.jobs import ExportOrder, Preemption, StopOrder, TrainingJob
 from tests.adapters.store.records import at, changed, make_job, make_vlm_job
 
 
@@ -70,8 +70,8 @@ async def test_trainings_and_exports_hold_devices(store: Store) -> None:
         job = make_job(f"x-{status}", status=TrainingStatus.COMPLETED, export_status=status, node_id="n", devices=(0,))
         await store.insert_job(changed(job, internal={"export_node_id": "m", "export_devices": (3,)}))
     assert await store.held() == [
-        Held("t-running", WorkKind.TRAIN, "n", (0, 1)),
-        Held("t-starting", WorkKind.TRAIN, "n", (0, 1)),
+        Held("t-running", WorkKind.TRAIN, "n", (0, 1), yields_to=0),
+        Held("t-starting", WorkKind.TRAIN, "n", (0, 1), yields_to=0),
         Held("t-stopping", WorkKind.TRAIN, "n", (0, 1)),
         Held("x-running", WorkKind.EXPORT, "m", (3,)),
     ]
@@ -146,10 +146,17 @@ async def test_work_says_which_devices_it_wants_and_when(store: Store) -> None:
 
 
 async def test_what_runs_says_whose_it_is_and_when_it_ends(store: Store) -> None:
-    running = make_job(status=TrainingStatus.RUNNING, node_id="n", devices=(1,), started_at=at(5))
+    running = make_job(status=TrainingStatus.RUNNING, node_id="n", devices=(1,), started_at=at(5), priority=3)
     await store.insert_job(changed(running, id="limited", owner="ann", timeout_seconds=60))
     await store.insert_job(changed(running, id="unlimited", timeout_seconds=1e12))
+    giving_way = Preemption(grace_s=30, requested_at=at(100), reason="for another")
+    await store.insert_job(changed(running, id="way", timeout_seconds=60, internal={"preemption": giving_way}))
+    order = StopOrder(grace_s=10, save=False, requested_at=at(100))
+    stopping = changed(running, id="stopping", status=TrainingStatus.STOPPING, internal={"stop": order})
+    await store.insert_job(stopping)
     assert await store.held() == [
-        Held("limited", WorkKind.TRAIN, "n", (1,), "ann", at(65)),
-        Held("unlimited", WorkKind.TRAIN, "n", (1,)),
+        Held("limited", WorkKind.TRAIN, "n", (1,), "ann", until=at(65), yields_to=3, since=at(5)),
+        Held("stopping", WorkKind.TRAIN, "n", (1,), until=at(110), since=at(5)),
+        Held("unlimited", WorkKind.TRAIN, "n", (1,), yields_to=3, since=at(5)),
+        Held("way", WorkKind.TRAIN, "n", (1,), until=at(130), since=at(5)),
     ]

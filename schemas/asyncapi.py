@@ -47,7 +47,7 @@ ABOUT = {
     "gpu.list": "Every node's devices.",
     "queue.list": "The queued jobs in the order in which they would start.",
     "node.list": "All nodes with their state.",
-    "node.drain": "Let a node start nothing new; its jobs finish.",
+    "node.drain": "Let a node start nothing new; its jobs finish, or give way at a deadline.",
     "node.resume": "Let a drained node start jobs again.",
     "system.status": "Whether broker, store and devices are well.",
 }

@@ -5,7 +5,7 @@ request model, one result model and one line in each.
 """
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -15,6 +15,7 @@ from pydantic import (
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    model_validator,
 )
 
 from schemas.base import JobId, Request, Word
@@ -191,6 +192,20 @@ class NodeRef(Request):
     """Only these devices, by index; absent: the node (`node.resume`: and all its drained devices)."""
 
 
+class DrainRequest(NodeRef):
+    """`node.drain`."""
+
+    deadline_seconds: Annotated[float, Field(ge=0, le=30 * 86_400)] | None = None
+    """Of a whole node: what still runs after so long saves a checkpoint, waits in the queue again and goes on
+    elsewhere; absent: its jobs finish, however long that takes."""
+
+    @model_validator(mode="after")
+    def _of_a_whole_node(self) -> Self:
+        if self.deadline_seconds is not None and self.devices is not None:
+            raise ValueError("deadline_seconds goes with a whole node; leave devices out")
+        return self
+
+
 COMMANDS: dict[str, TypeAdapter[Any]] = {
     "job.create": CREATE_REQUEST,
     "job.start": TypeAdapter(JobRef),
@@ -208,7 +223,7 @@ COMMANDS: dict[str, TypeAdapter[Any]] = {
     "gpu.list": TypeAdapter(Empty),
     "queue.list": TypeAdapter(Empty),
     "node.list": TypeAdapter(Empty),
-    "node.drain": TypeAdapter(NodeRef),
+    "node.drain": TypeAdapter(DrainRequest),
     "node.resume": TypeAdapter(NodeRef),
     "system.status": TypeAdapter(Empty),
 }

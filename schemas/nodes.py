@@ -49,6 +49,8 @@ class NodeInternal(Wire):
     """It was declared lost and has not come back: its jobs are to be requeued."""
     drained: bool = False
     """It was drained when it was declared lost."""
+    vacates_at: datetime | None = None
+    """It was drained with a deadline (UTC): what runs there then gives way."""
     outbox: tuple[OutboxEvent, ...] = ()
     drains: tuple[DeviceDrain, ...] = ()
     """Drained devices, over restarts of the daemon."""

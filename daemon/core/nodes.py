@@ -20,6 +20,11 @@ def node_back(node: NodeRecord, reason: str, *, at: datetime, by: str) -> NodeRe
     return _with_internal(node_moved(node, state, reason, at=at, by=by), lost=False, drained=False)
 
 
+def node_vacated(node: NodeRecord, at: datetime | None) -> NodeRecord:
+    """The node with the time at which its jobs give way; None: they need not."""
+    return node if node.internal.vacates_at == at else _with_internal(node, vacates_at=at)
+
+
 def _with_internal(node: NodeRecord, **changes: object) -> NodeRecord:
     return node.model_copy(update={"internal": node.internal.model_copy(update=changes)})
 

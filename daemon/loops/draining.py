@@ -5,15 +5,19 @@ again and again while the store is away. From there it holds over restarts and f
 """
 
 from functools import partial
+from math import inf
 
 from daemon.core.drains import drained, new_drain
+from daemon.core.moves import with_internal
 from daemon.core.outcome import Verdict, Why
 from daemon.core.sickness import FailedAttempt, proven, struck
 from daemon.logs import get_log
-from daemon.loops.context import Context, change_node, persistently
+from daemon.loops.context import Context, change_job, change_node, persistently
 from daemon.ports import UnavailableError
 from daemon.swift.failures import blames_devices
-from schemas.jobs import TrainingJob
+from schemas.enums import NodeState, TrainingStatus
+from schemas.jobs import Preemption, TrainingJob
+from schemas.nodes import NodeRecord
 
 log = get_log("draining")
 
@@ -42,6 +46,29 @@ async def store_drains(ctx: Context) -> None:
     if node is None:  # somebody removed it; the next heartbeat makes it again
         return
     ctx.board.drains = ctx.board.drains[len(drains) :]
+
+
+async def give_way(ctx: Context, node: NodeRecord) -> float:
+    """Interrupt what still runs here when the deadline of the node's drain has passed; seconds until then, else inf."""
+    vacates_at = node.internal.vacates_at
+    if vacates_at is None or node.state is not NodeState.DRAINED:
+        return inf
+    left_s = (vacates_at - ctx.clock.now()).total_seconds()
+    if left_s > 0:
+        return left_s
+    for job in await ctx.store.jobs_on(ctx.node_id):
+        await change_job(ctx, job.id, lambda now: _interrupted(ctx, now))
+    return inf
+
+
+def _interrupted(ctx: Context, job: TrainingJob) -> TrainingJob | None:
+    runs = job.status in {TrainingStatus.STARTING, TrainingStatus.RUNNING} and job.node_id == ctx.node_id
+    if not runs or job.internal.preemption is not None:
+        return None
+    log.info("run_interrupted", "its node is drained, and the deadline has passed", job_id=job.id)
+    reason = f"interrupted because node {ctx.node_id} is drained"
+    grace_s = ctx.settings.preemption_grace_seconds
+    return with_internal(job, preemption=Preemption(grace_s=grace_s, requested_at=ctx.clock.now(), reason=reason))
 
 
 async def note_end(ctx: Context, job: TrainingJob, verdict: Verdict) -> None:

@@ -1,10 +1,12 @@
 """Telemetry: reads the devices at an interval and when a lease changed, and publishes what differs."""
 
+from math import inf
+
 from daemon.core.moves import source_of
 from daemon.core.work import Held
 from daemon.logs import get_log
 from daemon.loops.context import Context
-from daemon.loops.draining import store_drains
+from daemon.loops.draining import give_way, store_drains
 from daemon.loops.fleet import devices_of, read_devices
 from daemon.ports import UnavailableError
 from schemas.events import GPU_TYPE, CloudEvent, Device
@@ -20,9 +22,12 @@ async def telemetry(ctx: Context) -> None:
     while True:
         await store_drains(ctx)  # first: what makes a device sick may make the driver slow
         await read_devices(ctx)
+        vacates_in_s = inf
         try:
             node = await ctx.store.get_node(ctx.node_id)
             held = await ctx.store.held()
+            if node is not None:
+                vacates_in_s = await give_way(ctx, node)
         except UnavailableError as error:
             log.debug("telemetry_waits", str(error))
             node = None
@@ -30,7 +35,7 @@ async def telemetry(ctx: Context) -> None:
         if node is not None:
             number += 1
             tell(ctx, node, held, told, number)
-        await ctx.signals.devices.wait(ctx.clock, ctx.settings.gpu_interval_seconds)
+        await ctx.signals.devices.wait(ctx.clock, min(ctx.settings.gpu_interval_seconds, vacates_in_s))
 
 
 def tell(ctx: Context, node: NodeRecord, held: list[Held], told: dict[int, Device], number: int) -> None:

@@ -7,7 +7,7 @@ import pytest
 from daemon.core.lease import Lease
 from daemon.core.lifecycle import Cause
 from daemon.core.moves import claimed, export_lost, export_moved, lost, move, queued, stop_ordered
-from daemon.core.nodes import node_back, node_lost, node_moved
+from daemon.core.nodes import node_back, node_lost, node_moved, node_vacated
 from daemon.core.sightings import Sightings
 from schemas.enums import ExportStatus, NodeState, TrainingStatus
 from schemas.jobs import StopOrder, TrainingJob
@@ -88,6 +88,14 @@ def test_a_lost_node_comes_back_under_the_next_epoch_as_it_was(state: NodeState)
     back = node_back(gone, "back", at=NOW, by="n1")
     assert (back.state, back.internal.epoch, back.internal.lost, back.internal.drained) == (state, 1, False, False)
     assert [entry.sequence for entry in back.internal.outbox] == [1, 2, 3]
+
+
+def test_a_drain_with_a_deadline_is_noted_and_taken_back() -> None:
+    until = NOW + timedelta(hours=1)
+    vacated = node_vacated(node(), until)
+    assert vacated.internal.vacates_at == until
+    assert node_vacated(vacated, until) is vacated
+    assert node_vacated(vacated, None).internal.vacates_at is None
 
 
 # ---------------------------------------------------------------- jobs

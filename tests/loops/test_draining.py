@@ -5,6 +5,7 @@ import pytest
 from schemas.enums import DeviceState, TrainingStatus
 from schemas.events import Device
 from tests.loops.gpu_board import GpuBoard
+from tests.loops.jobs import running
 from tests.loops.rig import World
 
 ALL = ("intake", "scheduling", "outbox", "heartbeat", "telemetry", "draining")
@@ -177,3 +178,48 @@ async def test_a_device_that_the_node_does_not_have_is_refused_by_name(world: Wo
         reply = await world.reply("node.drain", {"node_id": "node-a", "devices": []})
         assert reply.error is not None
         assert reply.error.code == "invalid_request"
+
+
+# ---------------------------------------------------------------- a drain with a deadline
+
+
+async def test_at_the_deadline_of_a_drain_its_jobs_save_and_go_on_elsewhere(world: World) -> None:
+    async with world.daemon(*ALL, gpu_interval_seconds=30):
+        job_id, training = await running(world)
+        result = await world.result("node.drain", {"node_id": "node-a", "deadline_seconds": 100})
+        assert "what runs at 2" in str(result["message"])
+        await world.clock.advance(99)
+        assert not training.process.stops
+        await world.clock.advance(2)
+        assert [stop.save for stop in training.process.stops] == [True]
+        training.checkpoint(4)
+        training.process.end(0)
+        await world.clock.advance(2)
+        job = await world.job(job_id)
+        assert (job.status, job.attempt, job.internal.retries_used) == (TrainingStatus.QUEUED, 1, 0)
+        told = world.broker.events_of(job_id)[-1].event.data["reason"]
+        assert str(told).startswith("interrupted because node node-a is drained at step 1; goes on from ")
+        async with world.daemon("scheduling", node_id="node-b"):
+            await world.clock.advance(3)
+            job = await world.job(job_id)
+            assert (job.status, job.node_id, job.attempt) == (TrainingStatus.STARTING, "node-b", 2)
+
+
+async def test_a_node_that_is_resumed_before_the_deadline_keeps_its_jobs(world: World) -> None:
+    async with world.daemon(*ALL):
+        _, training = await running(world)
+        await world.result("node.drain", {"node_id": "node-a"})
+        await world.result("node.drain", {"node_id": "node-a", "deadline_seconds": 20})
+        await world.result("node.resume", {"node_id": "node-a"})
+        await world.clock.advance(100)
+        await world.result("node.drain", {"node_id": "node-a"})
+        await world.clock.advance(100)
+        assert not training.process.stops
+
+
+async def test_a_deadline_is_a_whole_nodes(world: World) -> None:
+    async with world.daemon("intake"):
+        body = {"node_id": "node-a", "devices": [0], "deadline_seconds": 5}
+        reply = await world.reply("node.drain", body)
+        assert reply.error is not None
+        assert "deadline_seconds goes with a whole node" in reply.error.message

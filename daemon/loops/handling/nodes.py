@@ -1,31 +1,40 @@
 """The commands that change a node: drain and resume, of the whole of it or of some of its devices."""
 
+from datetime import timedelta
+
 from daemon.core.drains import drain_of, drained, named, new_drain, undrained
-from daemon.core.nodes import node_moved
+from daemon.core.nodes import node_moved, node_vacated
+from daemon.core.reasons import at
 from daemon.loops.context import Context, NodeStep, change_node
 from daemon.loops.handling.common import RefusedError, Sender
-from schemas.commands import NodeRef
+from schemas.commands import DrainRequest, NodeRef
 from schemas.enums import NodeState, ReplyErrorCode
 from schemas.events import Device
 from schemas.nodes import NodeRecord
 from schemas.replies import NodeAccepted
 
-DRAINED = "drained: starts nothing new, its jobs finish"
+STARTS_NOTHING = "drained: starts nothing new"
+DRAINED = f"{STARTS_NOTHING}, its jobs finish"
 RESUMED = "resumed: starts jobs again"
 
 
-async def drain(ctx: Context, request: NodeRef, _sender: Sender) -> NodeAccepted:
-    """Let a node, or some of its devices, start nothing new; their jobs finish."""
+async def drain(ctx: Context, request: DrainRequest, _sender: Sender) -> NodeAccepted:
+    """Let a node, or some of its devices, start nothing new; their jobs finish, or give way at the deadline."""
+    wait_s = request.deadline_seconds
+    vacates_at = None if wait_s is None else ctx.clock.now() + timedelta(seconds=wait_s)
+    said = DRAINED if vacates_at is None else f"{STARTS_NOTHING}; what runs at {at(vacates_at)} goes on elsewhere"
 
     def step(node: NodeRecord) -> NodeRecord:
         now, by = ctx.clock.now(), ctx.node_id
         if request.devices is not None:
             devices = _devices(node, request.devices)
             return drained(node, [new_drain(device, "drained on request", now) for device in devices], at=now, by=by)
-        return node if node.state is NodeState.DRAINED else node_moved(node, NodeState.DRAINED, DRAINED, at=now, by=by)
+        if node.state is NodeState.DRAINED and vacates_at is None:
+            return node
+        return node_vacated(node_moved(node, NodeState.DRAINED, said, at=now, by=by), vacates_at)
 
     what = "" if request.devices is None else f"{named(request.devices)} "
-    return await _change(ctx, request.node_id, step, f"{what}{DRAINED}")
+    return await _change(ctx, request.node_id, step, f"{what}{said}")
 
 
 async def resume(ctx: Context, request: NodeRef, _sender: Sender) -> NodeAccepted:
@@ -37,7 +46,7 @@ async def resume(ctx: Context, request: NodeRef, _sender: Sender) -> NodeAccepte
             found = [drain_of(device, node.internal.drains) for device in _devices(node, request.devices)]
             return undrained(node, [one for one in found if one is not None], at=now, by=by)
         online = node if node.state is NodeState.ONLINE else node_moved(node, NodeState.ONLINE, RESUMED, at=now, by=by)
-        return undrained(online, node.internal.drains, at=now, by=by)
+        return undrained(node_vacated(online, None), node.internal.drains, at=now, by=by)
 
     what = "" if request.devices is None else f"{named(request.devices)} "
     return await _change(ctx, request.node_id, step, f"{what}{RESUMED}")

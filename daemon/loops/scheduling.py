@@ -15,6 +15,7 @@ from daemon.core.work import Interruption, Plan, Start, WorkKind
 from daemon.logs import get_log
 from daemon.loops.context import Context, Postponed, Step, change_job, persistently
 from daemon.loops.fleet import MOST_WAITING, plan_now
+from daemon.loops.resuming import last_resumable
 from daemon.ports import ToolchainError, UnavailableError
 from daemon.swift.argv import datasets_of, export_argv, export_output, sft_argv
 from daemon.swift.checkpoints import step_of
@@ -104,11 +105,12 @@ async def _apply(ctx: Context, start: Start) -> bool:
     log_size = await ctx.files.size(log_path)
     metrics_size = await ctx.files.size(Path(job.run_dir or job.output_dir) / "logging.jsonl")
     port = await ctx.runs.free_port() if len(start.devices) > 1 else None
+    # looked for again, here: what it was queued with may be gone by now, or lie on another node's disk
+    resume_from = await last_resumable(ctx, job) if job.attempt else None
 
     def claim(now: TrainingJob) -> TrainingJob | None:
         if now.status is not TrainingStatus.QUEUED:
             return None
-        resume_from = now.internal.resume_from
         argv = (
             *ctx.toolchain.command,
             *sft_argv(
@@ -120,7 +122,7 @@ async def _apply(ctx: Context, start: Start) -> bool:
             ),
         )
         return claimed(
-            with_internal(now, master_port=port),
+            with_internal(now, master_port=port, resume_from=resume_from),
             at=ctx.clock.now(),
             by=ctx.node_id,
             devices=start.devices,

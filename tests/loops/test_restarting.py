@@ -260,3 +260,23 @@ async def test_a_checkpoint_that_was_being_written_at_a_restart_is_told_when_it_
         training.checkpoint(5)
         await world.clock.advance(3)
         assert (await world.job(job_id)).checkpoint_path == f"{training.run_dir}/checkpoint-5"
+
+
+async def test_a_checkpoint_that_goes_while_its_job_waits_is_not_waited_for(world: World) -> None:
+    async with world.daemon(devices=1):
+        job_id, training = await running(world)
+        training.checkpoint(2)
+        training.checkpoint(4)
+        training.process.end(1)
+        await world.clock.advance(2)
+        other, _ = await started(world)
+        await world.result("job.resume", {"job_id": job_id})
+        reason = world.broker.events_of(job_id)[-1].event.data["reason"]
+        assert str(reason).endswith("checkpoint-4")
+        await world.files.remove_tree(training.run_dir / "checkpoint-4")
+        world.process(other).end(1)
+        await world.clock.advance(5)
+        job = await world.job(job_id)
+        assert job.status is S.STARTING
+        assert job.swift_argv[-1] == str(training.run_dir / "checkpoint-2")
+        assert (job.current_step, job.internal.resume_from) == (2, job.swift_argv[-1])

@@ -56,3 +56,30 @@ async def test_a_command_reaches_a_job_whichever_daemon_takes_it(place: Place, f
     await place.daemon(devices="cpu:2")
     await found.status(orphan, "cancelled")
     await assert_sound(found, *jobs)
+
+
+async def test_a_drained_node_gives_its_job_away_at_the_deadline(place: Place, found: Witness) -> None:
+    await place.daemon(devices="cpu:1")
+    job_id = await found.create(place.request(place.model(steps=120, step_seconds=0.05), save_steps=1000))
+    await step_reached(found, job_id, 5)
+    await place.daemon(**second(place))
+    await found.order("node.drain", {"node_id": "node-1", "deadline_seconds": 0.5})
+    await found.status(job_id, "starting", attempt=2)
+    job = await found.job(job_id)
+    assert job["node_id"] == "node-2"
+    assert "--resume_from_checkpoint" in job["swift_argv"], "it saved before it went"
+    await found.status(job_id, "completed", attempt=2)
+    await assert_sound(found, job_id)
+
+
+async def test_a_higher_priority_interrupts_a_lower_one_which_saves_and_goes_on(place: Place, found: Witness) -> None:
+    await place.daemon(devices="cpu:1", preemption="true", preemption_grace_seconds=10)
+    low = await found.create(place.request(place.model(steps=100, step_seconds=0.05), save_steps=1000))
+    await step_reached(found, low, 5)
+    high = await found.create(place.request(place.model(steps=5), priority=9))
+    await found.status(high, "completed")
+    await found.status(low, "completed", attempt=2)
+    assert "--resume_from_checkpoint" in (await found.job(low))["swift_argv"]
+    reasons = [event["data"].get("reason", "") for event in found.durable(low)]
+    assert any(reason.startswith(f"interrupted for job {high} of priority 9") for reason in reasons)
+    await assert_sound(found, low, high)

@@ -90,7 +90,7 @@ class Audit:
         if before.status in ENDED and after.status is S.QUEUED:
             self.resumes[name] = self.resumes.get(name, 0) + 1
         run = self._hosts.runs.get(f"{name}-{after.attempt}")
-        finished = run is not None and (run.finished or self._saved_its_last(run, before))
+        finished = run is not None and run.finished
         gave_way = (
             run is not None and run.process.stops and after.total_steps in self._hosts.whole.get(run_dir_of(run), ())
         )
@@ -103,12 +103,6 @@ class Audit:
         unread = (name, after.attempt) in self.taken
         if ended_ill and finished and not unread and after.error_code is not ErrorCode.TIMEOUT:
             self._stage.breaks(f"{name} reached its last step and is called {after.status}: {after.error_message}")
-
-    def _saved_its_last(self, run: RunRecord, job: TrainingJob) -> bool:
-        """Whether it was interrupted for another job in its very last step, and has that step's checkpoint whole:
-        nothing is left to train."""
-        whole = self._hosts.whole.get(run_dir_of(run), set())
-        return job.internal.preemption is not None and run.step == job.total_steps and run.step in whole
 
     def _told(self, before: TrainingJob, after: TrainingJob) -> None:
         """Each change has its one event, under the next number."""

@@ -94,8 +94,10 @@ class Hosts:
             self.checkpoint(run, run.step)
 
     def checkpoint(self, run: RunRecord, step: int, *, torn: bool = False) -> None:
-        """A training wrote a checkpoint, or half of one."""
+        """A training wrote a checkpoint, or half of one; one that a stop has had saved already is not written again."""
         folder = run_dir_of(run)
+        if step in self.whole.get(folder, ()):
+            return
         self.world.files.add_checkpoint(folder, step, torn=torn)
         if torn:
             self.whole.setdefault(folder, set()).discard(step)

@@ -64,7 +64,7 @@ async def _take_over(ctx: Context, node: NodeRecord) -> None:
     for job in await ctx.store.jobs_on(node.node_id):
         resume_from = await last_resumable(ctx, job)
         changed = await change_job(ctx, job.id, lambda now, job=job, at=resume_from: _taken(ctx, node, job, now, at))
-        if changed is not None:
+        if changed is not None and changed.internal.revision != job.internal.revision:
             log.warning("job_taken_over", f"its node {node.node_id} is lost", job_id=job.id, status=changed.status)
     ctx.signals.scheduling.give()
 

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from daemon.cli import calling, following, jobs
+from daemon.cli import calling, contract, following, jobs, nodes, submitting
 
 app = typer.Typer(
     help="Order and follow ms-swift trainings over RabbitMQ. The broker is SWIFT_TRAINER_AMQP_URL. "
@@ -17,6 +17,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.command()(submitting.submit)
 app.command("list")(jobs.list_jobs)
 app.command()(jobs.show)
 app.command()(following.watch)
@@ -27,6 +28,14 @@ app.command()(jobs.stop)
 app.command()(jobs.resume)
 app.command()(jobs.export)
 app.command()(jobs.delete)
+app.command()(nodes.queue)
+app.command()(nodes.gpus)
+app.command()(nodes.nodes)
+app.command()(nodes.drain)
+app.command()(nodes.undrain)
+app.command()(nodes.status)
+app.command()(contract.params)
+app.command()(contract.schema)
 app.command()(calling.call)
 
 

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from daemon.cli import calling, contract, following, jobs, nodes, submitting
+from daemon.cli import calling, contract, dead, doctor, following, jobs, nodes, submitting
 
 app = typer.Typer(
     help="Order and follow ms-swift trainings over RabbitMQ. The broker is SWIFT_TRAINER_AMQP_URL. "
@@ -34,6 +34,8 @@ app.command()(nodes.nodes)
 app.command()(nodes.drain)
 app.command()(nodes.undrain)
 app.command()(nodes.status)
+app.command()(doctor.doctor)
+app.add_typer(dead.app, name="dead")
 app.command()(contract.params)
 app.command()(contract.schema)
 app.command()(calling.call)

@@ -14,6 +14,7 @@ from daemon.client import Client, ClientError, Json
 from schemas.events import LOG_TYPE, STATUS_TYPE, CloudEvent
 
 HISTORY_PAGE = 1000
+GONE = "the connection to the broker is gone; events may have been missed, `events JOB` has the durable ones"
 PATTERN_MARKS = ".*#"
 
 
@@ -107,7 +108,7 @@ def events(
             async with client.events(what) as found:
                 async for event in found:
                     _show_event(event)
-            return
+            raise ClientError(GONE)
         job_id = await full_id(client, what)
         if not follow:
             await _show_history(client, job_id)
@@ -117,6 +118,7 @@ def events(
             async for event in found:
                 if event.sequence is None or event.sequence > last:
                     _show_event(event)
+        raise ClientError(GONE)
 
     run(url, act)
 

@@ -139,6 +139,12 @@ class Client:
         finally:
             await channel.close()
 
+    @asynccontextmanager
+    async def channel(self) -> AsyncGenerator[AbstractChannel]:
+        """A channel of its own with publisher confirms, for who works on a queue; raises aio-pika's errors."""
+        async with self._connection.channel(publisher_confirms=True, on_return_raises=True) as channel:
+            yield channel
+
     async def _on_reply(self, message: AbstractIncomingMessage) -> None:
         waiting = self._pending.get(message.correlation_id or "")
         if waiting is not None and not waiting.done():

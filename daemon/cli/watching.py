@@ -4,10 +4,13 @@ The document is read once, after the subscription stands, so that nothing is mis
 bar. A job without a terminal to draw on prints its status lines and no bar.
 """
 
+from collections.abc import Callable
+
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
+from daemon.cli.output import safe
 from daemon.client import Client, ClientError, Json
 from schemas.enums import ExportStatus, TrainingStatus
 from schemas.events import EXPORT_TYPE, PROGRESS_TYPE, STATUS_TYPE, CloudEvent
@@ -17,8 +20,13 @@ EXPORT_FINAL = {ExportStatus.COMPLETED, ExportStatus.FAILED}
 EXPORT_UNDER_WAY = {ExportStatus.QUEUED, ExportStatus.RUNNING}
 
 
-async def watch_job(client: Client, job_id: str, console: Console | None = None) -> bool:
-    """Follow a job until it has ended and no export of it is under way; whether it (and the export) completed."""
+async def watch_job(
+    client: Client, job_id: str, console: Console | None = None, tell: Callable[[CloudEvent], None] | None = None
+) -> bool:
+    """Follow a job until it has ended and no export of it is under way; whether it (and the export) completed.
+
+    `tell` gets each event as it comes.
+    """
     console = console or Console()
     async with client.events(f"job.{job_id}.#") as events:
         job = await client.call("job.get", {"job_id": job_id})
@@ -30,6 +38,8 @@ async def watch_job(client: Client, job_id: str, console: Console | None = None)
                 if event is None:
                     raise ClientError("the connection to the broker is gone; the job goes on, watch it again")
                 view.take(event)
+                if tell is not None:
+                    tell(event)
                 if view.status is TrainingStatus.COMPLETED and view.export is ExportStatus.NONE:
                     # an automatic export is queued in the same write as the completion: the document knows
                     view.export = ExportStatus((await client.call("job.get", {"job_id": job_id}))["export_status"])
@@ -109,4 +119,4 @@ class _View:
         self._say(f"export {told['export_status']}" + (f": {more}" if more else ""))
 
     def _say(self, text: str) -> None:
-        self.bar.console.print(escape(text), highlight=False, soft_wrap=True)
+        self.bar.console.print(escape(safe(text)), highlight=False, soft_wrap=True)

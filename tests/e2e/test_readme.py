@@ -3,11 +3,15 @@
 import asyncio
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
+import typer.core
+import typer.main
 
+from daemon.cli.main import app
 from schemas.commands import COMMANDS
 from tests.e2e.conftest import MakeModel, Settings
 from tests.e2e.harness import REPO, clean_environment, probe, running_daemon
@@ -67,6 +71,16 @@ def test_the_readme_names_every_command_and_every_make_target_it_uses_exists() -
     makefile = (REPO / "Makefile").read_text()
     for target in set(re.findall(r"make ([a-z][a-z-]+)", README)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_line_of_the_command_line_is_one_that_it_understands() -> None:
+    (block,) = (found for found in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if "swift-trainer submit" in found)
+    for line in block.splitlines():
+        _, *words = shlex.split(line)
+        names, command = words, typer.main.get_command(app)
+        while isinstance(command, typer.core.TyperGroup):
+            command, names = command.commands[names[0]], names[1:]
+        command.make_context(line, list(names))  # raises what the shell's user would see
 
 
 def test_every_file_that_the_readme_links_to_is_there() -> None:

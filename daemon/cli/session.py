@@ -1,0 +1,52 @@
+"""What every command needs around it: a connection, one line for what goes wrong, and an exit code for scripts."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, NoReturn
+
+import typer
+from pydantic import ValidationError
+
+from daemon.cli.output import safe
+from daemon.client import Client, ClientError, RefusedError
+from daemon.settings import Settings, setting_faults
+
+EXIT_REFUSED, EXIT_USAGE, EXIT_NO_ANSWER, EXIT_INTERRUPTED = 1, 2, 3, 130
+
+Url = Annotated[str | None, typer.Option("--url", help="AMQP URL, in place of SWIFT_TRAINER_AMQP_URL")]
+AsJson = Annotated[bool, typer.Option("--json", help="for programs: one JSON document, or one JSON line an item")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="a job's id, or as much of its beginning as is unique")]
+
+
+def run(url: str | None, act: Callable[[Client], Awaitable[None]]) -> None:
+    """Connect, act, and turn what goes wrong into one line and an exit code."""
+    settings = broker_settings()
+
+    async def connected() -> None:
+        async with Client.connect(url or settings.amqp_url.get_secret_value(), ca_file=settings.amqp_ca_path) as client:
+            await act(client)
+
+    try:
+        asyncio.run(connected())
+    except ClientError as error:
+        fail(str(error), EXIT_NO_ANSWER)
+    except RefusedError as error:
+        for fault in error.details[1:]:
+            typer.echo(safe(f"  {'.'.join(map(str, fault.loc))}: {fault.message}"), err=True)
+        fail(str(error), EXIT_REFUSED)
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def broker_settings() -> Settings:
+    """The settings, of which the broker's matter here; a bad one is told and ends the program."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        fail(setting_faults(error)[0], EXIT_USAGE)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Say what is wrong in one line and end the program."""
+    typer.echo(safe(f"swift-trainer: {message}"), err=True)
+    raise typer.Exit(code)

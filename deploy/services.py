@@ -90,7 +90,8 @@ def end(record: Mapping[str, str], number: int) -> None:
     """Signal the process of a record and wait until it is gone; SIGKILL where it does not go."""
     deadline = time.monotonic() + STOP_LIMIT_S
     while alive(record):
-        os.kill(int(record["pid"]), number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(record["pid"]), number)
         for _ in range(50):
             if not alive(record):
                 return
@@ -237,11 +238,14 @@ def rabbitmq_end(folder: Path, number: int) -> None:
     record = load(folder, "rabbitmq")
     if not record:
         return
+    family = [{"pid": str(pid), "start": start} for pid in descendants(record) if (start := start_time(pid))]
     if number == signal.SIGKILL:
-        for pid in descendants(record):
+        for member in family:
             with contextlib.suppress(ProcessLookupError):  # they end each other, too
-                os.kill(pid, signal.SIGKILL)
+                os.kill(int(member["pid"]), signal.SIGKILL)
     end(record, number)
+    for member in family:  # on a busy machine the shell may go before the Erlang machine that it has told to stop
+        end(member, number)
     if record.get("epmd_pid"):
         end({"pid": record["epmd_pid"], "start": record["epmd_start"]}, signal.SIGKILL)
     save(folder, "rabbitmq", {"port": record["port"]})

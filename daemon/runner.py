@@ -110,10 +110,8 @@ def boot_id() -> str:
 
 def write_lease(folder: str, seconds: float) -> None:
     """Let the runs whose records lie in this folder go on for so long, by the clock that counts a host's sleep too."""
-    part = os.path.join(folder, f"{LEASE}.{os.getpid()}")
-    with open(part, "w", encoding="utf-8") as out:
-        json.dump({"boot_id": boot_id(), "until": time.clock_gettime(time.CLOCK_BOOTTIME) + seconds}, out)
-    os.replace(part, os.path.join(folder, LEASE))
+    until = time.clock_gettime(time.CLOCK_BOOTTIME) + seconds
+    write_record(folder, LEASE, {"boot_id": boot_id(), "until": until})
 
 
 def lease_left_s(record: str) -> float:

@@ -22,7 +22,7 @@ from schemas.events import (
     OutboxEvent,
     StatusData,
 )
-from schemas.jobs import ExportOrder, Internal, RememberedReply, StopOrder, TrainingJob
+from schemas.jobs import ExportOrder, Internal, Preemption, RememberedReply, StopOrder, TrainingJob
 
 REPLIES_KEPT = 20
 
@@ -132,10 +132,23 @@ def queued(job: TrainingJob, cause: Cause, *, at: datetime, by: str, reason: str
     )
 
 
+def going_on(resume_from: str | None) -> str:
+    """How the next attempt begins, for a person."""
+    return f"goes on from {resume_from}" if resume_from else "begins anew"
+
+
+def interrupted(job: TrainingJob, reason: str, *, grace_s: float, at: datetime, by: str) -> TrainingJob | None:
+    """Have a training give way; its supervisor sees the order and queues it again at its end. None: it does not run on
+    this node, or gives way already."""
+    runs = job.status in {TrainingStatus.STARTING, TrainingStatus.RUNNING} and job.node_id == by
+    if not runs or job.internal.preemption is not None:
+        return None
+    return with_internal(job, preemption=Preemption(grace_s=grace_s, requested_at=at, reason=reason))
+
+
 def preempted(job: TrainingJob, *, at: datetime, by: str, reason: str, resume_from: str | None) -> TrainingJob:
     """Put a training that gave way back into the queue. It keeps its age: it has waited for its turn already."""
-    going_on = f"goes on from {resume_from}" if resume_from else "begins anew, because it had no checkpoint yet"
-    text = f"{reason}; {going_on}"
+    text = f"{reason}; {going_on(resume_from)}" + ("" if resume_from else ", because it had no checkpoint yet")
     moved = queued(job, Cause.PREEMPT, at=at, by=by, reason=text, resume_from=resume_from)
     return moved.model_copy(update={"queued_at": job.queued_at})
 

@@ -54,9 +54,7 @@ class Sightings:
         known = self._seen.get(node.node_id)
         if known is None:
             return (now - node.last_heartbeat).total_seconds()
-        if known.heartbeat != node.last_heartbeat:
-            return 0.0
-        return known.age_s + max(0.0, now_s - known.since_s)
+        return known.age_s + self.watched_s(node, now_s) if known.heartbeat == node.last_heartbeat else 0.0
 
     def watched_s(self, node: NodeRecord, now_s: float) -> float:
         """How long a node was certainly silent, watched all the while."""

@@ -8,15 +8,15 @@ from functools import partial
 from math import inf
 
 from daemon.core.drains import drained, new_drain
-from daemon.core.moves import with_internal
+from daemon.core.moves import interrupted
 from daemon.core.outcome import Verdict, Why
 from daemon.core.sickness import FailedAttempt, proven, struck
 from daemon.logs import get_log
 from daemon.loops.context import Context, change_job, change_node, persistently
 from daemon.ports import UnavailableError
 from daemon.swift.failures import blames_devices
-from schemas.enums import NodeState, TrainingStatus
-from schemas.jobs import Preemption, TrainingJob
+from schemas.enums import NodeState
+from schemas.jobs import TrainingJob
 from schemas.nodes import NodeRecord
 
 log = get_log("draining")
@@ -62,13 +62,12 @@ async def give_way(ctx: Context, node: NodeRecord) -> float:
 
 
 def _interrupted(ctx: Context, job: TrainingJob) -> TrainingJob | None:
-    runs = job.status in {TrainingStatus.STARTING, TrainingStatus.RUNNING} and job.node_id == ctx.node_id
-    if not runs or job.internal.preemption is not None:
-        return None
-    log.info("run_interrupted", "its node is drained, and the deadline has passed", job_id=job.id)
     reason = f"interrupted because node {ctx.node_id} is drained"
     grace_s = ctx.settings.preemption_grace_seconds
-    return with_internal(job, preemption=Preemption(grace_s=grace_s, requested_at=ctx.clock.now(), reason=reason))
+    changed = interrupted(job, reason, grace_s=grace_s, at=ctx.clock.now(), by=ctx.node_id)
+    if changed is not None:
+        log.info("run_interrupted", "its node is drained, and the deadline has passed", job_id=job.id)
+    return changed
 
 
 async def note_end(ctx: Context, job: TrainingJob, verdict: Verdict) -> None:

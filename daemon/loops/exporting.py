@@ -1,5 +1,6 @@
 """Supervising one export: a run of its own, on a device of its own, beside the job's status."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from daemon.core.moves import export_lost, export_moved
@@ -43,7 +44,7 @@ async def supervise_export(ctx: Context, job: TrainingJob) -> None:
             evidence.feed(line.text)
 
     end = await follow(run, LogReader(ctx, job, path, 0, collect, live=False), ())
-    end = await wait_gone(ctx, job, run, end, devices)
+    end = await wait_gone(ctx, job.id, run, end, devices)
     if end.fenced:
         await _requeue(ctx, job)
         await ctx.runs.forget(run_id)
@@ -78,26 +79,28 @@ async def _result(ctx: Context, job: TrainingJob, end: RunEnd, evidence: Evidenc
 
 async def _requeue(ctx: Context, job: TrainingJob) -> None:
     """Queue an export again that was ended because the node's lease had run out."""
-
-    def step(now: TrainingJob) -> TrainingJob | None:
-        if now.export_status is not ExportStatus.RUNNING or now.internal.export_attempt != job.internal.export_attempt:
-            return None
-        return export_lost(now, at=ctx.clock.now(), by=ctx.node_id)
-
-    await persistently(ctx, "the end of the export", lambda: change_job(ctx, job.id, step), job_id=job.id)
-    ctx.signals.scheduling.give()
+    await _write_end(ctx, job, lambda now: export_lost(now, at=ctx.clock.now(), by=ctx.node_id))
     log.warning("export_requeued", LEASE_RAN_OUT, job_id=job.id)
 
 
 async def _conclude(ctx: Context, job: TrainingJob, path: str | None, problem: str | None) -> None:
     status = ExportStatus.FAILED if path is None else ExportStatus.COMPLETED
+    changes: dict[str, object] = {"export_path": path, "export_error": problem}
+    await _write_end(
+        ctx,
+        job,
+        lambda now: export_moved(now, status, at=ctx.clock.now(), by=ctx.node_id, changes=changes, export_devices=()),
+    )
+    log.info("export_ended", problem or "exported", job_id=job.id, status=status, path=path)
 
-    def ended(now: TrainingJob) -> TrainingJob | None:
+
+async def _write_end(ctx: Context, job: TrainingJob, move: Callable[[TrainingJob], TrainingJob]) -> None:
+    """Write the end of this export, unless it has one already."""
+
+    def step(now: TrainingJob) -> TrainingJob | None:
         if now.export_status is not ExportStatus.RUNNING or now.internal.export_attempt != job.internal.export_attempt:
             return None
-        changes: dict[str, object] = {"export_path": path, "export_error": problem}
-        return export_moved(now, status, at=ctx.clock.now(), by=ctx.node_id, changes=changes, export_devices=())
+        return move(now)
 
-    await persistently(ctx, "the end of the export", lambda: change_job(ctx, job.id, ended), job_id=job.id)
+    await persistently(ctx, "the end of the export", lambda: change_job(ctx, job.id, step), job_id=job.id)
     ctx.signals.scheduling.give()
-    log.info("export_ended", problem or "exported", job_id=job.id, status=status, path=path)

@@ -75,18 +75,29 @@ async def _run(work: Callable[[], Awaitable[None]]) -> None:
     await work()
 
 
-async def wait_gone(ctx: Context, job: TrainingJob, run: Run, end: RunEnd, devices: tuple[int, ...]) -> RunEnd:
+async def wait_gone(ctx: Context, job_id: str, run: Run, end: RunEnd, devices: tuple[int, ...]) -> RunEnd:
     """Insist until no process of the run is left. Meanwhile its devices are out of use, and say why."""
     while end.processes_left:
-        reason = f"{end.processes_left} processes of job {job.id} can't be ended: {end.note}"
+        reason = f"{end.processes_left} processes of job {job_id} can't be ended: {end.note}"
         ctx.board.quarantine.update(dict.fromkeys(devices, reason))
-        log.error("processes_left", reason, job_id=job.id, devices=list(devices))
+        log.error("processes_left", reason, job_id=job_id, devices=list(devices))
         await ctx.clock.sleep(KILL_AGAIN_S)
         await run.stop(grace_s=0, save=False)
         end = await run.wait()
     for index in devices:
         ctx.board.quarantine.pop(index, None)
     return end
+
+
+async def end_run(ctx: Context, run: Run) -> None:
+    """Have a run ended at once that has no supervisor; insists for as long as processes of it are left."""
+    await run.stop(grace_s=0, save=False)
+    await wait_gone(ctx, job_of(run.run_id), run, await run.wait(), ())
+
+
+def job_of(run_id: str) -> str:
+    """The job that a run record belongs to."""
+    return run_id.partition("-export-")[0] if "-export-" in run_id else run_id.rpartition("-")[0]
 
 
 async def read_job(ctx: Context, job_id: str) -> TrainingJob | None:

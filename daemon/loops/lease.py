@@ -6,9 +6,8 @@ A node that lost its lease ends what it runs before it does anything else, so th
 import asyncio
 
 from daemon.loops.context import Context
-from daemon.ports import Run
+from daemon.loops.following import end_run
 
-AGAIN_S = 10.0
 WAIT_S = 1.0
 
 
@@ -25,11 +24,3 @@ async def end_all_runs(ctx: Context) -> None:
             run = await ctx.runs.adopt(run_id)
             if run is not None:
                 group.create_task(end_run(ctx, run), name=f"ending {run_id}")
-
-
-async def end_run(ctx: Context, run: Run) -> None:
-    """Have one run ended at once; insists for as long as processes of it are left."""
-    await run.stop(grace_s=0, save=False)
-    while (await run.wait()).processes_left:
-        await ctx.clock.sleep(AGAIN_S)
-        await run.stop(grace_s=0, save=False)

@@ -9,7 +9,7 @@ a new one.
 """
 
 from daemon.core.lifecycle import HOLDS_DEVICES
-from daemon.core.moves import export_lost, lost
+from daemon.core.moves import export_lost, going_on, lost
 from daemon.core.nodes import node_lost
 from daemon.logs import get_log
 from daemon.loops.context import Context, change_job
@@ -77,8 +77,7 @@ def _taken(
     trains = job.status in HOLDS_DEVICES and job.node_id == node.node_id and job.attempt == seen.attempt
     exports = job.export_status is ExportStatus.RUNNING and job.internal.export_node_id == node.node_id
     if trains:
-        goes_on = f"goes on from {resume_from}" if resume_from else "begins anew"
-        return lost(job, f"node {node.node_id} is lost; {goes_on}", resume_from, at=now, by=by)
+        return lost(job, f"node {node.node_id} is lost; {going_on(resume_from)}", resume_from, at=now, by=by)
     if exports and job.internal.export_attempt == seen.internal.export_attempt:
         return export_lost(job, at=now, by=by)
     return None

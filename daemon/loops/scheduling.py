@@ -9,7 +9,7 @@ from pathlib import Path
 
 from daemon.core.devices import not_together
 from daemon.core.lifecycle import HOLDS_DEVICES
-from daemon.core.moves import claimed, export_moved, failed_before_start, with_internal
+from daemon.core.moves import claimed, export_moved, failed_before_start, interrupted, with_internal
 from daemon.core.watchdog import short_of_disk
 from daemon.core.work import Interruption, Plan, Start, WorkKind
 from daemon.logs import get_log
@@ -22,7 +22,7 @@ from daemon.swift.checkpoints import step_of
 from daemon.swift.installed import Installed
 from daemon.swift.options import check_extra_args
 from schemas.enums import ErrorCode, ExportStatus, TrainingStatus
-from schemas.jobs import Preemption, TrainingJob
+from schemas.jobs import TrainingJob
 
 log = get_log("scheduling")
 
@@ -213,15 +213,16 @@ def _unstartable(ctx: Context, job: TrainingJob, kind: WorkKind, message: str) -
 
 
 def _interrupted(ctx: Context, job: TrainingJob, interruption: Interruption) -> TrainingJob | None:
-    """Have a training give way. Its supervisor sees the order, and puts the job back into the queue at its end."""
+    """Have a training give way to work of a higher priority."""
     work = interruption.work
-    runs = job.status in {TrainingStatus.STARTING, TrainingStatus.RUNNING} and job.node_id == ctx.node_id
-    if not runs or job.internal.preemption is not None or job.priority >= work.priority:
+    if job.priority >= work.priority:
         return None
-    log.info("run_preempted", "interrupted for a higher priority", job_id=job.id, by=work.job_id)
     reason = f"interrupted for job {work.job_id} of priority {work.priority}"
     grace_s = ctx.settings.preemption_grace_seconds
-    return with_internal(job, preemption=Preemption(grace_s=grace_s, requested_at=ctx.clock.now(), reason=reason))
+    changed = interrupted(job, reason, grace_s=grace_s, at=ctx.clock.now(), by=ctx.node_id)
+    if changed is not None:
+        log.info("run_preempted", "interrupted for a higher priority", job_id=job.id, by=work.job_id)
+    return changed
 
 
 def _never(ctx: Context, job: TrainingJob, message: str) -> TrainingJob | None:

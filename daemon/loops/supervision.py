@@ -11,8 +11,8 @@ from daemon.core.work import WorkKind
 from daemon.logs import get_log
 from daemon.loops.context import Context, persistently
 from daemon.loops.exporting import export_run_id, supervise_export
-from daemon.loops.following import read_job
-from daemon.loops.lease import end_run, lease_held
+from daemon.loops.following import end_run, job_of, read_job
+from daemon.loops.lease import lease_held
 from daemon.loops.training import run_id_of, supervise_training
 from schemas.enums import ExportStatus
 from schemas.jobs import TrainingJob
@@ -106,11 +106,6 @@ class Supervision:
 def run_of(job: TrainingJob, kind: WorkKind) -> str:
     """Name of the run record of a job's newest training or export."""
     return run_id_of(job) if kind is WorkKind.TRAIN else export_run_id(job)
-
-
-def job_of(run_id: str) -> str:
-    """The job that a run record belongs to."""
-    return run_id.partition("-export-")[0] if "-export-" in run_id else run_id.rpartition("-")[0]
 
 
 def kinds_held(job: TrainingJob, node_id: str) -> tuple[WorkKind, ...]:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from daemon.core.lifecycle import HOLDS_DEVICES, Cause
-from daemon.core.moves import export_ordered, lost, move, preempted, queued
+from daemon.core.moves import export_ordered, going_on, lost, move, preempted, queued
 from daemon.core.outcome import Ending, Verdict, Why, judge
 from daemon.core.retry import RetryDecision, decide
 from daemon.logs import get_log
@@ -62,7 +62,7 @@ async def supervise_training(ctx: Context, job: TrainingJob) -> None:
         writing = group.create_task(recorder.run(), name=f"recorder of {job.id}")
         end = await follow(run, reader, (watch.orders, watch.health, watch.checkpoints))
         await tracker.look_for_checkpoints()
-        end = await wait_gone(ctx, job, run, end, job.devices)
+        end = await wait_gone(ctx, job.id, run, end, job.devices)
         recorder.close()
         await writing
     latest = await read_job(ctx, job.id)
@@ -135,8 +135,7 @@ def _ended(
     done = job.model_copy(update={"exit_code": end.exit_code, "training_time": duration_s, "process_id": None})
     done = done.model_copy(update={"estimated_time_remaining": None})
     if end.fenced and job.status is not TrainingStatus.STOPPING:
-        goes_on = f"goes on from {resume_from}" if resume_from else "begins anew"
-        return lost(done, f"{LEASE_RAN_OUT}; {goes_on}", resume_from, at=now, by=by)
+        return lost(done, f"{LEASE_RAN_OUT}; {going_on(resume_from)}", resume_from, at=now, by=by)
     if job.status is TrainingStatus.STOPPING:
         reached = f" at step {job.current_step}" if job.current_step else ""
         reason = f"stopped{reached}; no process of it is left"

@@ -34,11 +34,9 @@ def node(place: Place, number: int, **more: object) -> Json:
 def attempts_alive(job_id: str) -> set[str]:
     """The attempts of a job of which any process lives."""
     found: set[str] = set()
-    for process in psutil.process_iter():
+    for process in processes_of(job_id):
         with suppress(psutil.Error):
-            environment = process.environ()
-            if environment.get("SWIFT_TRAINER_JOB_ID") == job_id and process.status() != psutil.STATUS_ZOMBIE:
-                found.add(environment["SWIFT_TRAINER_ATTEMPT"])
+            found.add(process.environ()["SWIFT_TRAINER_ATTEMPT"])
     return found
 
 

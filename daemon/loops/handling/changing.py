@@ -50,7 +50,8 @@ async def start(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
         result = JobQueued(job_id=job.id, status=moved.status, message="queued")
         return with_reply(moved, sender.message_id, accepted("job.start", result))
 
-    await _check_quota(ctx, await get_job(ctx, request.job_id), {S.PENDING}, sender)
+    if ctx.settings.owner_quotas:
+        await _check_quota(ctx, await get_job(ctx, request.job_id), {S.PENDING}, sender)
     job = await _change(ctx, "job.start", request.job_id, sender, step)
     ctx.signals.scheduling.give()
     return await _queue_result(ctx, job)

@@ -11,7 +11,7 @@ import random
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage, HeadersType
@@ -178,33 +178,18 @@ class RabbitBus:
 
     def _on_message(self, session: Session, message: AbstractIncomingMessage) -> None:
         """Hand a message on; how many wait here is bounded by the prefetch."""
-        self._deliveries.put_nowait(
-            Delivery(
-                routing_key=message.routing_key or "",
-                body=message.body,
-                message_id=message.message_id,
-                correlation_id=message.correlation_id,
-                reply_to=message.reply_to,
-                user_id=message.user_id,
-                redelivered=bool(message.redelivered),
-                token=_Token(session, message),
-            )
-        )
+        self._deliveries.put_nowait(_delivery(session, message))
 
     def _on_query(self, session: Session, message: AbstractIncomingMessage) -> None:
         """A query that another daemon has sent on."""
         session.unacknowledged += 1
         user = message.headers.get(USER_HEADER)
         self._deliveries.put_nowait(
-            Delivery(
+            replace(
+                _delivery(session, message),
                 routing_key=str(message.headers[COMMAND_HEADER]),
-                body=message.body,
-                message_id=message.message_id,
-                correlation_id=message.correlation_id,
-                reply_to=message.reply_to,
                 user_id=None if user is None else str(user),
                 sent_on=True,
-                token=_Token(session, message),
             )
         )
 
@@ -345,6 +330,19 @@ class RabbitBus:
         except UnavailableError as error:
             return str(error)
         return "ok"
+
+
+def _delivery(session: Session, message: AbstractIncomingMessage) -> Delivery:
+    return Delivery(
+        routing_key=message.routing_key or "",
+        body=message.body,
+        message_id=message.message_id,
+        correlation_id=message.correlation_id,
+        reply_to=message.reply_to,
+        user_id=message.user_id,
+        redelivered=bool(message.redelivered),
+        token=_Token(session, message),
+    )
 
 
 def _token(delivery: Delivery) -> _Token | None:

@@ -1,6 +1,7 @@
 """Jobs at the stages at which tests begin, and what tests do to them."""
 
 from schemas.enums import TrainingStatus
+from schemas.replies import Reply
 from tests.loops.rig import CREATE, Training, World
 
 POLL_S = 2.0
@@ -29,6 +30,11 @@ async def running(world: World, **fields: object) -> tuple[str, Training]:
     await world.clock.advance(1.5)
     assert (await world.job(job_id)).status is S.RUNNING
     return job_id, training
+
+
+def replies(world: World, correlation_id: str) -> list[Reply]:
+    """The answers that a requester has got."""
+    return [answer.reply for answer in world.broker.answers_to(correlation_id)]
 
 
 async def stop(world: World, job_id: str, **fields: object) -> dict[str, object]:

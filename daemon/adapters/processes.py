@@ -27,7 +27,7 @@ from typing import Any
 
 from daemon import runner
 from daemon.logs import get_log
-from daemon.ports import RunEnd, RunSpec, SpawnError
+from daemon.ports import RunEnd, RunSpec, SpawnError, UnavailableError
 
 log = get_log("processes")
 
@@ -72,8 +72,14 @@ class LocalRuns:
         await asyncio.to_thread(shutil.rmtree, self._record(run_id), ignore_errors=True)
 
     async def lease(self, seconds: float | None) -> None:
-        """Write or take away the host's lease, which the runners look at."""
-        await asyncio.to_thread(_lease, self._folder, seconds)
+        """Write or take away the host's lease, which the runners look at. Raises `UnavailableError`."""
+        try:
+            await asyncio.to_thread(_lease, self._folder, seconds)
+        except OSError as error:
+            raise UnavailableError(
+                f"the lease of this host's runs can't be renewed ({error}); they end when it runs out: "
+                "is the disk of SWIFT_TRAINER_STATE_DIR full?"
+            ) from None
 
     async def known(self) -> tuple[str, ...]:
         """The ids of all records."""

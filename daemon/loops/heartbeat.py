@@ -63,8 +63,9 @@ def _record(ctx: Context, started_at: datetime) -> NodeRecord:
 async def _renew(ctx: Context, began_s: float) -> None:
     """The lease counts from before the heartbeat was sent: whoever sees it, sees it later."""
     lost_s = ctx.settings.node_lost_seconds
-    ctx.lease.until_s = began_s + lost_s * FENCED_AFTER if lost_s else None
-    await ctx.runs.lease(None if ctx.lease.until_s is None else ctx.lease.until_s - ctx.clock.monotonic())
+    until_s = began_s + lost_s * FENCED_AFTER if lost_s else None
+    await ctx.runs.lease(None if until_s is None else until_s - ctx.clock.monotonic())
+    ctx.lease.until_s = until_s
 
 
 async def _come_back(ctx: Context) -> None:

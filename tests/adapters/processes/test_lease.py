@@ -3,7 +3,10 @@
 import json
 import signal
 
+import pytest
+
 from daemon.adapters.processes import LocalRuns
+from daemon.ports import UnavailableError
 from daemon.runner import LEASE, lease_left_s
 from tests.adapters.processes.test_stopping import STUBBORN
 from tests.runner.harness import Place
@@ -45,6 +48,13 @@ async def test_a_lease_of_an_earlier_boot_and_none_at_all_have_no_end(place: Pla
     await place.runs.lease(None)
     assert not path.exists()
     await place.runs.lease(None)
+
+
+async def test_a_lease_that_cant_be_written_is_an_outage_and_brings_nobody_down(place: Place) -> None:
+    place.record().parent.parent.mkdir(parents=True, exist_ok=True)
+    place.record().parent.write_text("no folder")
+    with pytest.raises(UnavailableError, match=r"can't be renewed .*SWIFT_TRAINER_STATE_DIR"):
+        await place.runs.lease(60)
 
 
 async def test_all_records_are_known_and_the_lease_is_none(place: Place) -> None:

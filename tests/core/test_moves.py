@@ -15,6 +15,7 @@ from daemon.core.moves import (
     export_moved,
     export_ordered,
     failed_before_start,
+    interrupted,
     move,
     preempted,
     queued,
@@ -150,6 +151,19 @@ def test_who_gives_way_keeps_its_age_and_says_how_it_goes_on(checkpoint: str | N
     assert (moved.status, moved.queued_at, moved.internal.preemption) == (TrainingStatus.QUEUED, NOW, None)
     assert moved.internal.resume_from == checkpoint
     assert moved.internal.outbox[-1].event.data["reason"] == f"for job x; {said}"
+
+
+def test_a_training_is_asked_to_give_way_once_and_by_its_own_node_alone() -> None:
+    waiting = queued(make_job(), Cause.START, at=NOW, by=NODE, reason="start")
+    job = claim(waiting)
+    asked = interrupted(job, "for job x", grace_s=5, at=NOW, by=NODE)
+    assert asked is not None
+    assert asked.internal.preemption == Preemption(grace_s=5, requested_at=NOW, reason="for job x")
+    assert (asked.status, asked.internal.sequence) == (job.status, job.internal.sequence)  # its end tells of it
+    later = NOW + timedelta(seconds=1)
+    assert interrupted(asked, "for job y", grace_s=0, at=later, by=NODE) is None
+    assert interrupted(job, "for job x", grace_s=5, at=NOW, by="another") is None
+    assert interrupted(waiting, "for job x", grace_s=5, at=NOW, by=NODE) is None
 
 
 def test_a_job_that_can_not_be_started_fails_out_of_the_queue() -> None:

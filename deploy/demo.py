@@ -43,7 +43,7 @@ def request(tiny: dict[str, str]) -> Json:
 
 async def order(amqp_url: str, tiny: dict[str, str]) -> Json:
     """Create, start and follow the job; its document at the end."""
-    async with Client.connect(amqp_url) as client:
+    async with Client(amqp_url) as client:
         created = await client.call("job.create", request(tiny))
         job_id = created["job_id"]
         say(f"job.create answered: {created['message']} ({job_id})")

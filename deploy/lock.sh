@@ -53,7 +53,7 @@ put() {
 if [ "$only" != swift ]; then
   fresh daemon
   install daemon hatchling editables
-  install daemon --no-build-isolation --editable '.[test,check]'
+  install daemon --no-build-isolation --editable '.[tracing,test,check]'
   put daemon "The daemon's environment with its tests and checks, exactly. \`make lock\` writes it anew within the ranges of pyproject.toml."
 fi
 if [ "$only" != daemon ]; then

@@ -24,5 +24,5 @@ install() {
 }
 # the build backend first and without isolation, so that it is pinned too (pip has --build-constraint from 25.3 only)
 install hatchling editables
-install --no-build-isolation --editable '.[test,check]'
+install --no-build-isolation --editable '.[tracing,test,check]'
 printf '%s' "$stamp" > .venv/.stamp

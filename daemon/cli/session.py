@@ -23,7 +23,7 @@ def run(url: str | None, act: Callable[[Client], Awaitable[None]]) -> None:
     settings = broker_settings()
 
     async def connected() -> None:
-        async with Client.connect(url or settings.amqp_url.get_secret_value(), ca_file=settings.amqp_ca_path) as client:
+        async with Client(url or settings.amqp_url.get_secret_value(), ca_file=settings.amqp_ca_path) as client:
             await act(client)
 
     try:

@@ -112,7 +112,7 @@ async def test_nobody_else_gets_in(broker: Broker, user: str) -> None:
 
 @pytest.mark.parametrize(("role", "command"), [("publisher", "job.create"), ("operator", "node.drain")])
 async def test_a_command_is_answered_by_direct_reply_to(broker: Broker, role: str, command: str) -> None:
-    async with broker.answering(), Client.connect(broker.url(role)) as client:
+    async with broker.answering(), Client(broker.url(role)) as client:
         assert await client.call(command, {}, timeout_s=10) == {"owner": None}
 
 
@@ -137,7 +137,7 @@ async def first(queue: AbstractQueue) -> AbstractIncomingMessage:
 
 @pytest.mark.parametrize("role", ["subscriber", "operator"])
 async def test_events_reach_those_who_may_read_them(broker: Broker, role: str) -> None:
-    async with broker.bus() as bus, Client.connect(broker.url(role)) as client, client.events("job.#") as events:
+    async with broker.bus() as bus, Client(broker.url(role)) as client, client.events("job.#") as events:
         durable, live = event(), event()
         await bus.publish(OutboxEvent(sequence=1, routing_key="job.j1.status.running", event=durable))
         bus.publish_live("job.j1.log", live)

@@ -99,7 +99,7 @@ async def test_dead_letters_are_looked_at_often_requeued_and_dropped(
         await done("dead", "drop", "--all", settings=own)
         await found.raw("job.create", json.dumps(body).encode(), message_id="late-1")
         await found.raw("no.such", b"{")
-        async with Client.connect(amqp_url) as client, asyncio.timeout(30):
+        async with Client(amqp_url) as client, asyncio.timeout(30):
             looks = 0
             while looks < 3 * LOOKS_BEFORE_COPY:  # more often than a quorum queue may give a message back
                 async with dead_letters(client) as desk:  # empty while the broker takes the last look's letters back

@@ -72,6 +72,12 @@ class Link:
             return False
         return True
 
+    def connected(self) -> Client:
+        """The client; a problem where the broker is away."""
+        if self._client is None:
+            raise away(f"the bus is away: {self.trouble}")
+        return self._client
+
     async def call(
         self, command: str, body: Json | None = None, *, owner: str | None = None, message_id: str | None = None
     ) -> Json:
@@ -79,9 +85,7 @@ class Link:
 
         Raises what `Client.call` does, and a problem where the broker is away or the owner may not be named.
         """
-        client = self._client
-        if client is None:
-            raise away(f"the bus is away: {self.trouble}")
+        client = self.connected()
         if owner is not None and owner != self._user and not self._impersonates:
             raise away(
                 f"the broker does not let {self._user} act for {owner}; give it the tag that allows it: "

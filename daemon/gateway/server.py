@@ -1,6 +1,10 @@
 """The gateway as a process: what it refuses to begin with, and how it ends."""
 
+import asyncio
+import signal
 import socket
+from collections.abc import Generator
+from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
@@ -29,6 +33,15 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, link: Link) -> None:
         super().__init__(config)
         self._link = link
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Take SIGTERM and SIGINT as orders to stop. uvicorn's own way raises them again at the end, so that an orderly
+        stop looks like a kill."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal to stop."""

@@ -77,6 +77,7 @@ async def job_stream(
 @router.get("/events", response_class=Stream, responses=_ANSWER, summary="Follow everything")
 async def all_stream(request: Request, who: Reader, link: Bus, gate: Annotated[Gate, Depends(gate_of)]) -> Stream:
     """What happens from now on to jobs, devices and nodes, without the lines of logs."""
+    link.connected()  # an answer that says why, in place of a stream that ends at once
     return Stream(_everything(link), gate.open_stream(who, request))
 
 

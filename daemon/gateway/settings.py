@@ -7,10 +7,14 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 GATEWAY_PREFIX = "SWIFT_TRAINER_GATEWAY_"
+
+
+def _words(value: object) -> object:
+    return tuple(value.split()) if isinstance(value, str) else value
 
 
 class GatewaySettings(BaseSettings):
@@ -26,7 +30,7 @@ class GatewaySettings(BaseSettings):
     """Port to listen on; 0: any free one."""
     tokens: Path = Path("~/.config/swift-trainer/tokens.json")
     """File of the tokens' hashes, which `swift-trainer token` writes."""
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = ()
     """Origins of other sites whose pages may call this one, separated by spaces; none where not given."""
     requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 600
     """Requests of one token, or of one address without tokens, in a minute."""

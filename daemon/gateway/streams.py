@@ -54,7 +54,7 @@ class Stream(StreamingResponse):
             self._close()
 
 
-@router.get("/jobs/{job_id}/stream", response_class=Stream, responses=_ANSWER, summary="Follow a job")
+@router.get("/jobs/{job_id}/stream", response_class=StreamingResponse, responses=_ANSWER, summary="Follow a job")
 async def job_stream(
     job_id: JobId,
     request: Request,
@@ -74,7 +74,7 @@ async def job_stream(
     return Stream(following.events(), gate.open_stream(who, request))
 
 
-@router.get("/events", response_class=Stream, responses=_ANSWER, summary="Follow everything")
+@router.get("/events", response_class=StreamingResponse, responses=_ANSWER, summary="Follow everything")
 async def all_stream(request: Request, who: Reader, link: Bus, gate: Annotated[Gate, Depends(gate_of)]) -> Stream:
     """What happens from now on to jobs, devices and nodes, without the lines of logs."""
     link.connected()  # an answer that says why, in place of a stream that ends at once

@@ -4,8 +4,8 @@
     make_definitions.py                                  print them without passwords: nobody can log in
     make_definitions.py --passwords FILE [--out FILE]    with the hashes of the passwords in FILE
 
-FILE has lines RABBITMQ_DAEMON_PASSWORD=..., and likewise for PUBLISHER, SUBSCRIBER, OPERATOR and GATEWAY; other lines are
-ignored, so deploy/.env serves as it is. A role that has no line gets no user. `deploy/rabbitmq/README.md` says what
+FILE has lines RABBITMQ_DAEMON_PASSWORD=..., and likewise for PUBLISHER, SUBSCRIBER, OPERATOR and GATEWAY; other lines
+are ignored, so deploy/.env serves as it is. A role that has no line gets no user. `deploy/rabbitmq/README.md` says what
 each user may do and why. The standard library alone.
 """
 

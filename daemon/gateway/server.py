@@ -80,6 +80,7 @@ def listening(settings: GatewaySettings) -> socket.socket:
     found = socket.socket(family)
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does so only for sockets of its own
         found.bind((settings.host, settings.port))
     except OSError:
         found.close()

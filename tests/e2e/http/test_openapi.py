@@ -36,14 +36,14 @@ def attack(url: str, token: str, job_id: str) -> int:
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
     sent = 0
     for found in schema.exclude(path_regex=r"/(stream|events)$").get_all_operations():
-        operation = found.ok()
+        operation = found.ok()  # pyright: ignore[reportAttributeAccessIssue]  # a broken document fails the test here
 
         @settings(
             max_examples=EXAMPLES,
             deadline=None,
             derandomize=True,
             database=None,
-            suppress_health_check=list(HealthCheck),
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
             phases=[Phase.explicit, Phase.generate],
         )
         @given(case=operation.as_strategy())

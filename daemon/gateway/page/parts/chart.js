@@ -15,6 +15,7 @@ export function Chart({ title, series, theme }) {
   const plot = useRef(null);
   const names = series.map((each) => each.label).join("\n");
   useEffect(() => {
+    const box = holder.current;
     const axis = {
       stroke: css("--muted"),
       grid: { stroke: css("--line"), width: 1 },
@@ -23,7 +24,7 @@ export function Chart({ title, series, theme }) {
     };
     const drawn = new uPlot(
       {
-        width: holder.current.clientWidth,
+        width: box.clientWidth,
         height: HEIGHT,
         scales: { x: { time: false } },
         axes: [
@@ -44,11 +45,11 @@ export function Chart({ title, series, theme }) {
         cursor: { drag: { x: true, y: false } },
       },
       table(series),
-      holder.current,
+      box,
     );
     plot.current = drawn;
-    const watcher = new ResizeObserver(() => drawn.setSize({ width: holder.current.clientWidth, height: HEIGHT }));
-    watcher.observe(holder.current);
+    const watcher = new ResizeObserver(() => drawn.setSize({ width: box.clientWidth, height: HEIGHT }));
+    watcher.observe(box);
     return () => {
       watcher.disconnect();
       drawn.destroy();

@@ -11,6 +11,7 @@ import { Actions } from "../parts/actions.js";
 
 const LOG_TAIL = 1000;
 const SETTLE_MS = 250;
+const REFRESH_MS = 5000;
 const USE_POINTS = 600;
 
 export function Job({ id, theme, may }) {
@@ -97,7 +98,7 @@ export function Job({ id, theme, may }) {
 
 // Read what there is, then follow from there on; the document is read again when its status has changed.
 async function begin(id, signal, { read, setJob, setError, setPoints, setUse, setEvents, setLines, setStands }) {
-  const document = async () => {
+  const standing = async () => {
     const job = await get(`/jobs/${id}`);
     if (!signal.aborted) setJob(job);
     return job;
@@ -106,18 +107,22 @@ async function begin(id, signal, { read, setJob, setError, setPoints, setUse, se
   const soon = () => {
     timer ??= setTimeout(() => {
       timer = null;
-      document().catch(setError);
+      standing().catch(setError);
     }, SETTLE_MS);
   };
-  signal.addEventListener("abort", () => clearTimeout(timer));
+  // a step that was told before we listened may reach the stored document and curve a moment after we read them
+  let ended = false;
+  const ticking = setInterval(() => ended || document.hidden || readAgain(), REFRESH_MS);
+  signal.addEventListener("abort", () => (clearTimeout(timer), clearInterval(ticking)));
   let evaluated = "";
   // what was logged while nobody listened is in the stored curve
   const stored = async () => {
     const { points } = await get(`/jobs/${id}/metrics?max_points=${MOST_POINTS}`);
     if (!signal.aborted) setPoints((known) => merged(known, points));
   };
+  const readAgain = () => Promise.all([standing(), stored()]).catch(setError);
   try {
-    evaluated = JSON.stringify((await document()).eval_metrics);
+    evaluated = JSON.stringify((await standing()).eval_metrics);
     const log = await get(`/jobs/${id}/logs?limit=${LOG_TAIL}`);
     if (signal.aborted) return;
     setPoints([]);
@@ -136,8 +141,10 @@ async function begin(id, signal, { read, setJob, setError, setPoints, setUse, se
       if (stands) stored().catch(setError);
     },
     onEvent: (name, event) => {
-      if (name === "end") soon();
-      else if (name === "log") {
+      if (name === "end") {
+        ended = true;
+        readAgain();
+      } else if (name === "log") {
         read.current = event.data.next_offset;
         setLines((known) => keptLines(known, event.data.lines));
       } else if (name === "progress") {

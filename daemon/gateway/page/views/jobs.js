@@ -7,6 +7,7 @@ import { Bar, Empty, Lost, Problem, Status, useAnswer } from "../parts/common.js
 
 const SIZE = 20;
 const SETTLE_MS = 400;
+const REFRESH_MS = 5000; // what was told before we listened
 const STATES = ["pending", "queued", "starting", "running", "stopping", "completed", "failed", "cancelled"];
 const MOST_COMPARED = 8;
 
@@ -19,7 +20,7 @@ export function Jobs({ query, may }) {
     label: query.get("label") ?? "",
   };
   const path = listPath(filter);
-  const { answer, error, again } = useAnswer(() => get(path), [path]);
+  const { answer, error, again } = useAnswer(() => get(path), [path], REFRESH_MS);
   const [live, setLive] = useState({});
   const [stands, setStands] = useState(true);
   const [chosen, setChosen] = useState([]);
@@ -100,7 +101,8 @@ function listPath({ page, kind, state, owner, label }) {
 
 // The document with the figures of the newest progress event.
 function shownNow(job, progress) {
-  if (!progress || job.state !== "running" || progress.attempt !== job.attempt) return job;
+  if (!progress || job.state !== "running" || progress.attempt !== job.attempt || progress.step < job.current_step)
+    return job;
   return {
     ...job,
     progress: progress.percent,

@@ -42,6 +42,10 @@ class ClientError(Exception):
     """No answer could be had; the message says why and what to do."""
 
 
+class NoAnswerError(ClientError):
+    """A command was sent, and nobody answered in time. Whether it will be carried out is not known."""
+
+
 class RefusedError(Exception):
     """The daemon refused a command."""
 
@@ -131,7 +135,7 @@ class Client:
                 await exchange.publish(message, routing_key=command)
                 reply = Reply.model_validate_json(await answer)
         except TimeoutError:
-            raise ClientError(f"no answer to {command} within {timeout_s:g} s; is a daemon running?") from None
+            raise NoAnswerError(f"no answer to {command} within {timeout_s:g} s; is a daemon running?") from None
         except (DeliveryError, AMQPError, ChannelInvalidStateError) as error:
             raise ClientError(
                 f"{command} could not be sent ({mask(str(error))}); did swift-trainerd ever run on this broker?"

@@ -187,10 +187,10 @@ def node_name(host: str) -> str:
     return name.strip("-_")[:63] or "node"
 
 
-def setting_faults(error: ValidationError) -> list[str]:
+def setting_faults(error: ValidationError, prefix: str = PREFIX) -> list[str]:
     """What is wrong with the settings, a line each that begins with the variable's name."""
     faults = error.errors(include_url=False, include_input=False)
-    return [f"{PREFIX}{str(fault['loc'][0]).upper()}: {_inside(fault['loc'][1:])}{fault['msg']}" for fault in faults]
+    return [f"{prefix}{str(fault['loc'][0]).upper()}: {_inside(fault['loc'][1:])}{fault['msg']}" for fault in faults]
 
 
 def _inside(place: tuple[int | str, ...]) -> str:

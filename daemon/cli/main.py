@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from daemon.cli import calling, contract, dead, doctor, following, jobs, nodes, submitting
+from daemon.cli import calling, contract, dead, doctor, following, gateway, jobs, nodes, submitting
 
 app = typer.Typer(
     help="Order and follow ms-swift trainings over RabbitMQ. The broker is SWIFT_TRAINER_AMQP_URL. "
@@ -39,6 +39,8 @@ app.add_typer(dead.app, name="dead")
 app.command()(contract.params)
 app.command()(contract.schema)
 app.command()(calling.call)
+app.command()(gateway.gateway)
+app.add_typer(gateway.token_app, name="token")
 
 
 def main() -> None:

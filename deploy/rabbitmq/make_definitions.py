@@ -4,8 +4,8 @@
     make_definitions.py                                  print them without passwords: nobody can log in
     make_definitions.py --passwords FILE [--out FILE]    with the hashes of the passwords in FILE
 
-FILE has lines RABBITMQ_DAEMON_PASSWORD=..., and likewise for PUBLISHER, SUBSCRIBER and OPERATOR; other lines are
-ignored, so deploy/.env serves as it is. A role that has no line gets no user. `deploy/rabbitmq/README.md` says what
+FILE has lines RABBITMQ_DAEMON_PASSWORD=..., and likewise for PUBLISHER, SUBSCRIBER, OPERATOR and GATEWAY; other lines
+are ignored, so deploy/.env serves as it is. A role that has no line gets no user. `deploy/rabbitmq/README.md` says what
 each user may do and why. The standard library alone.
 """
 
@@ -26,7 +26,9 @@ VHOST = "/"
 DAYS_MS = 24 * 60 * 60 * 1000
 MIB = 1024 * 1024
 
-USERS = {role: f"swift-{role}" for role in ("daemon", "publisher", "subscriber", "operator")}
+USERS = {role: f"swift-{role}" for role in ("daemon", "publisher", "subscriber", "operator", "gateway")}
+TAGS = {"gateway": ["impersonator"]}
+"""The gateway acts for the owners of its tokens: RabbitMQ lets it name any user as a message's `user_id`."""
 
 Json = dict[str, object]
 
@@ -47,12 +49,12 @@ def definitions(passwords: Mapping[str, str] | None) -> Json:
 
 
 def user(role: str, password_hash: str) -> Json:
-    """A user without tags, so without any right to manage the broker. With an empty hash it can't log in."""
+    """A user without a right to manage the broker. With an empty hash it can't log in."""
     return {
         "name": USERS[role],
         "password_hash": password_hash,
         "hashing_algorithm": "rabbit_password_hashing_sha256",
-        "tags": [],
+        "tags": TAGS.get(role, []),
     }
 
 
@@ -75,6 +77,7 @@ def permission(role: str) -> Json:
         "publisher": (f"^({own})$", r"^swift\.commands$", f"^({own})$"),
         "subscriber": (f"^({own})$", f"^({own})$", rf"^({own}|swift\.events)$"),
         "operator": (f"^({own})$", rf"^({own}|swift\.commands)$", rf"^({own}|swift\.events|swift\.commands\.dead)$"),
+        "gateway": (f"^({own})$", rf"^({own}|swift\.commands)$", rf"^({own}|swift\.events)$"),
     }[role]
     return {"user": USERS[role], "vhost": VHOST, "configure": configure, "write": write, "read": read}
 
@@ -93,6 +96,7 @@ def topic_permissions(role: str) -> list[Json]:
         "publisher": [(commands, r"^(job|params|gpu|queue|system)\..+|^node\.list$", "^$")],
         "subscriber": [(events, "^$", ".*")],
         "operator": [(commands, ".*", "^$"), (events, "^$", ".*")],
+        "gateway": [(commands, ".*", "^$"), (events, "^$", ".*")],
     }[role]
     return [
         {"user": USERS[role], "vhost": VHOST, "exchange": exchange, "write": write, "read": read}

@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import ProbableAuthenticationError
 from aiormq.exceptions import ChannelAccessRefused
 
-from daemon.client import Client
+from daemon.client import Client, ClientError
 from schemas.events import CloudEvent, OutboxEvent
 from tests.deploy.broker import LIMIT_S, Broker
 
@@ -81,6 +81,7 @@ MAY = {
     "subscriber": set[str](),
     "publisher": {"publish a command", "dead-letter into commands"},
     "operator": {"publish a command", "dead-letter into commands", "drain a node", "read dead letters"},
+    "gateway": {"publish a command", "dead-letter into commands", "drain a node"},
 }
 
 
@@ -130,12 +131,21 @@ async def test_a_command_is_answered_to_a_queue_of_ones_own(broker: Broker, name
         assert json.loads((await first(replies)).body)["result"] == {"owner": "swift-publisher"}
 
 
+async def test_the_gateway_acts_for_any_owner_and_nobody_else_does(broker: Broker) -> None:
+    async with broker.answering():
+        async with Client(broker.url("gateway")) as client:
+            assert await client.call("job.create", {}, owner="alice", timeout_s=10) == {"owner": "alice"}
+        async with Client(broker.url("operator")) as client:
+            with pytest.raises(ClientError, match="user_id"):
+                await client.call("job.create", {}, owner="alice", timeout_s=10)
+
+
 async def first(queue: AbstractQueue) -> AbstractIncomingMessage:
     async with queue.iterator(no_ack=True) as messages:
         return await anext(messages)
 
 
-@pytest.mark.parametrize("role", ["subscriber", "operator"])
+@pytest.mark.parametrize("role", ["subscriber", "operator", "gateway"])
 async def test_events_reach_those_who_may_read_them(broker: Broker, role: str) -> None:
     async with broker.bus() as bus, Client(broker.url(role)) as client, client.events("job.#") as events:
         durable, live = event(), event()

@@ -1,0 +1,158 @@
+"""The gateway's app: what it is made of, and its paths under both prefixes."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+from starlette.datastructures import MutableHeaders
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from daemon import __version__
+from daemon.gateway import fleet, jobs, streams
+from daemon.gateway.access import Gate
+from daemon.gateway.answers import Health
+from daemon.gateway.link import Link
+from daemon.gateway.problems import Problem, add_handlers
+from daemon.gateway.settings import GatewaySettings
+from daemon.gateway.tokens import TokenFile
+
+PREFIXES = ("/training", "/api/v1/training")
+PAGE = Path(__file__).with_name("page")
+_DESCRIPTION = """\
+Fine-tuning jobs of [ms-swift](https://github.com/modelscope/ms-swift): a client of the bus, path by path. Everything
+below `/training` is below `/api/v1/training` as well. Answers with a `status` in the five words of the older API
+(`pending`, `running`, `completed`, `failed`, `cancelled`) also have `state`, the status as the wire contract has it.
+"""
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": text, "content": {"application/problem+json": {}}}
+    for status, text in (
+        (400, "The request is wrong; `errors` says where."),
+        (401, "No token, or one that is not known."),
+        (403, "The token, or the operator's settings, do not allow it."),
+        (404, "There is no such thing."),
+        (409, "The job's status forbids it; `detail` names the status."),
+        (413, "The body is too large."),
+        (415, "The body is no JSON."),
+        (429, "Too often, or too many streams; see `Retry-After`."),
+        (503, "The broker or the store is away; see `Retry-After`."),
+        (504, "No daemon answered."),
+    )
+}
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+def create_app(settings: GatewaySettings, link: Link) -> FastAPI:
+    """The app, on a link that it keeps connected while it runs."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
+        task = asyncio.create_task(link.run(), name="the gateway's link")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    app = FastAPI(
+        title="Swift Trainer",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        root_path=settings.root_path,
+        redoc_url=None,
+        docs_url=None,
+    )
+    app.state.link = link
+    app.state.gate = Gate(TokenFile(settings.tokens_path), settings.requests_per_minute, settings.max_streams)
+    app.state.max_body_bytes = settings.max_body_kib * 1024
+    add_handlers(app)
+    for prefix in PREFIXES:
+        for part in (jobs, streams, fleet):
+            app.include_router(
+                part.router, prefix=prefix, responses=dict(_PROBLEMS), include_in_schema=prefix == PREFIXES[0]
+            )
+    _add_root(app, link)
+    _say_what_is_true(app)
+    app.add_middleware(_Headers)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
+        )
+    return app
+
+
+def _add_root(app: FastAPI, link: Link) -> None:
+    """What is asked without a token: whether it lives, and the page."""
+
+    @app.get("/", include_in_schema=False)
+    async def root(request: Request) -> Response:
+        return RedirectResponse(f"{request.scope.get('root_path', '')}/ui/")
+
+    @app.get("/health", tags=["health"], summary="Whether the gateway is there")
+    async def health() -> Health:
+        """Answers while the broker is away, and says so."""
+        return fleet.health_of(link)
+
+    @app.get("/healthz", tags=["health"], summary="Whether it lives")
+    async def healthz() -> dict[str, str]:
+        """For whoever restarts what does not answer."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["health"], summary="Whether it can be used", responses={503: {"model": Health}})
+    async def readyz() -> Response:
+        """503 while the broker is away."""
+        return JSONResponse(fleet.health_of(link).model_dump(), status_code=503 if link.trouble else 200)
+
+    app.mount("/ui", StaticFiles(directory=PAGE, html=True, check_dir=False), name="page")
+
+
+def _say_what_is_true(app: FastAPI) -> None:
+    """Have the OpenAPI document without the 422 that FastAPI adds: wrong parameters are 400 here."""
+    make = app.openapi
+
+    def made() -> dict[str, Any]:
+        document = make()
+        for path in document["paths"].values():
+            for operation in path.values():
+                operation["responses"].pop("422", None)
+        for name in ("HTTPValidationError", "ValidationError"):
+            document["components"]["schemas"].pop(name, None)
+        return document
+
+    app.openapi = made
+
+
+class _Headers:
+    """Says to browsers what they may do with an answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["X-Content-Type-Options"] = "nosniff"
+                for name, value in _PAGE_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, with_headers)

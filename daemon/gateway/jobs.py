@@ -1,0 +1,236 @@
+"""The paths of jobs: orders and questions, one command of the bus each."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Query
+from fastapi.responses import JSONResponse
+from pydantic import TypeAdapter
+
+from daemon.client import Json
+from daemon.gateway import words
+from daemon.gateway.access import Bus, JobOwner, Reader, Submitter, Who
+from daemon.gateway.answers import Accepted, AllJobsPage, Events, Job, JobPage, Logs, Standing
+from daemon.gateway.bodies import Body, described
+from daemon.gateway.link import Link
+from daemon.gateway.problems import ProblemError
+from schemas.base import JOB_ID_PATTERN
+from schemas.commands import COMMANDS
+from schemas.enums import TrainingType
+from schemas.examples import REQUESTS
+from schemas.kinds import LLMTrainingJobCreateRequest, VLMTrainingJobCreateRequest
+from schemas.replies import JobMetrics
+
+router = APIRouter(tags=["jobs"])
+
+JobId = Annotated[str, Path(pattern=JOB_ID_PATTERN, description="The job's id.")]
+Page = Annotated[int, Query(ge=1, le=1_000_000, description="1 is the first.")]
+Size = Annotated[int, Query(ge=1, le=100, description="Jobs on a page.")]
+Statuses = Annotated[
+    list[str],
+    Query(
+        max_length=64,
+        description="Old names (`pending`, `running`, `completed`, `failed`, `cancelled`: a queued or starting job is "
+        "`pending`, a stopping one `running`), or the contract's. Several: any of them.",
+    ),
+]
+Owner = Annotated[str | None, Query(max_length=255, description="Only jobs of this owner.")]
+Label = Annotated[str | None, Query(max_length=512, description="`name` (any value) or `name=value`.")]
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        description="The same key again has no second effect, and gets the first answer again.",
+    ),
+]
+_LLM, _VLM = (
+    described(TypeAdapter(model), without="training_type", examples=(dict(example),), required=True)
+    for model, example in zip(
+        (LLMTrainingJobCreateRequest, VLMTrainingJobCreateRequest), REQUESTS["job.create"], strict=True
+    )
+)
+_STOP, _EXPORT = (
+    described(COMMANDS[name], without="job_id", examples=tuple(map(dict, REQUESTS[name])))
+    for name in ("job.stop", "job.export")
+)
+
+
+@router.post("/jobs", response_model=Accepted, openapi_extra=_VLM, summary="Create a vision-language job")
+async def create_vlm(body: Body, who: Submitter, link: Bus, key: Key = None) -> JSONResponse:
+    """Stored as `pending`; with `"start": true` it is queued at once."""
+    return await _create(TrainingType.VLM, body, who, link, key)
+
+
+@router.post("/llm/jobs", response_model=Accepted, openapi_extra=_LLM, summary="Create a language job")
+async def create_llm(body: Body, who: Submitter, link: Bus, key: Key = None) -> JSONResponse:
+    """Stored as `pending`; with `"start": true` it is queued at once."""
+    return await _create(TrainingType.LLM, body, who, link, key)
+
+
+async def _create(kind: TrainingType, body: Json, who: Who, link: Link, key: str | None) -> JSONResponse:
+    if body.setdefault("training_type", kind.value) != kind:
+        raise ProblemError(400, "invalid_request", f"training_type: this path takes {kind} jobs")
+    # two people may choose the same key: theirs are not one another's
+    message_id = None if key is None else f"http:{who.name}:{key}"
+    found = await link.call("job.create", body, owner=who.owner, message_id=message_id)
+    return _accepted(found, "pending")
+
+
+def _accepted(found: Json, status: str) -> JSONResponse:
+    state = found.get("status")
+    return JSONResponse({**found, "status": status, "state": state if status != state else status})
+
+
+@router.get("/jobs", response_model=JobPage, summary="Vision-language jobs")
+async def list_vlm(  # each is a parameter of the path
+    _who: Reader,
+    link: Bus,
+    page: Page = 1,
+    size: Size = 10,
+    status: Statuses = [],  # noqa: B006  # FastAPI copies it
+    owner: Owner = None,
+    label: Label = None,
+) -> JSONResponse:
+    """Newest first."""
+    return JSONResponse(await _list(link, TrainingType.VLM, page, size, status, owner, label))
+
+
+@router.get("/llm/jobs", response_model=JobPage, summary="Language jobs")
+async def list_llm(
+    _who: Reader,
+    link: Bus,
+    page: Page = 1,
+    size: Size = 10,
+    status: Statuses = [],  # noqa: B006
+    owner: Owner = None,
+    label: Label = None,
+) -> JSONResponse:
+    """Newest first."""
+    return JSONResponse(await _list(link, TrainingType.LLM, page, size, status, owner, label))
+
+
+@router.get("/all/jobs", response_model=AllJobsPage, summary="All jobs")
+async def list_all(
+    _who: Reader,
+    link: Bus,
+    page: Page = 1,
+    size: Size = 10,
+    status: Statuses = [],  # noqa: B006
+    owner: Owner = None,
+    label: Label = None,
+) -> JSONResponse:
+    """Newest first, with the totals of both kinds."""
+    return JSONResponse(await _list(link, None, page, size, status, owner, label))
+
+
+async def _list(
+    link: Link,
+    kind: TrainingType | None,
+    page: int,
+    size: int,
+    status: list[str],
+    owner: str | None,
+    label: str | None,
+) -> Json:
+    body: Json = {"page": page, "size": size, "status": words.statuses(status)}
+    body |= {
+        name: value
+        for name, value in (("training_type", kind), ("owner", owner), ("label", label))
+        if value is not None
+    }
+    found = await link.call("job.list", body)
+    found["jobs"] = [words.document(job) for job in found["jobs"]]
+    if kind is not None:
+        del found["total_llm"], found["total_vlm"]
+    return found
+
+
+@router.get("/jobs/{job_id}", response_model=Job, summary="A job's document")
+async def get_job(job_id: JobId, _who: Reader, link: Bus) -> JSONResponse:
+    """The request's fields and where it stands."""
+    return JSONResponse(words.document(await link.call("job.get", {"job_id": job_id})))
+
+
+@router.delete("/jobs/{job_id}", response_model=Accepted, summary="Delete a job")
+async def delete_job(
+    job_id: JobId,
+    _who: JobOwner,
+    link: Bus,
+    purge_output: Annotated[bool, Query(description="Remove its run folder too.")] = False,
+) -> JSONResponse:
+    """Refused with 409 while it is queued or running."""
+    found = await link.call("job.delete", {"job_id": job_id, "purge_output": purge_output})
+    return JSONResponse({**found, "status": "deleted"})
+
+
+@router.post("/jobs/{job_id}/start", response_model=Accepted, summary="Queue a job")
+async def start_job(job_id: JobId, who: JobOwner, link: Bus) -> JSONResponse:
+    """It starts when devices are free."""
+    return _accepted(await link.call("job.start", {"job_id": job_id}, owner=who.owner), "running")
+
+
+@router.post("/jobs/{job_id}/stop", response_model=Accepted, openapi_extra=_STOP, summary="Stop a job")
+async def stop_job(job_id: JobId, body: Body, who: JobOwner, link: Bus) -> JSONResponse:
+    """A waiting job is cancelled at once; a running one when no process of it is left."""
+    return _accepted(await link.call("job.stop", {**body, "job_id": job_id}, owner=who.owner), "cancelled")
+
+
+@router.post("/jobs/{job_id}/resume", response_model=Accepted, summary="Resume a failed or cancelled job")
+async def resume_job(job_id: JobId, who: JobOwner, link: Bus) -> JSONResponse:
+    """From its last checkpoint, where it has one."""
+    return _accepted(await link.call("job.resume", {"job_id": job_id}, owner=who.owner), "running")
+
+
+@router.post("/jobs/{job_id}/export", response_model=Accepted, openapi_extra=_EXPORT, summary="Export a model")
+async def export_job(job_id: JobId, body: Body, who: JobOwner, link: Bus) -> JSONResponse:
+    """Merges, or quantizes, a checkpoint on devices of its own."""
+    return _accepted(await link.call("job.export", {**body, "job_id": job_id}, owner=who.owner), "exporting")
+
+
+@router.get("/jobs/{job_id}/status", response_model=Standing, summary="Where a job stands")
+async def job_status(job_id: JobId, _who: Reader, link: Bus) -> JSONResponse:
+    """Status, progress, figures of the newest step, times and export."""
+    return JSONResponse(words.document(await link.call("job.status", {"job_id": job_id})))
+
+
+@router.get("/jobs/{job_id}/logs", response_model=Logs, summary="A job's log")
+async def job_logs(
+    job_id: JobId,
+    _who: Reader,
+    link: Bus,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Last lines.")] = 100,
+    offset: Annotated[int | None, Query(ge=0, le=2**62, description="Byte offset to read on from.")] = None,
+) -> JSONResponse:
+    """The last lines; with `offset` whole lines from there on."""
+    body: Json = {"job_id": job_id, "tail": limit} if offset is None else {"job_id": job_id, "offset": offset}
+    found = await link.call("job.logs", body)
+    return JSONResponse({**found, "logs": found["lines"], "total": len(found["lines"])})
+
+
+@router.get("/jobs/{job_id}/events", response_model=Events, summary="A job's durable events")
+async def job_events(
+    job_id: JobId,
+    _who: Reader,
+    link: Bus,
+    limit: Annotated[int, Query(ge=1, le=500, description="Events at most.")] = 50,
+    after: Annotated[int, Query(ge=0, le=2**62, description="Only those with a higher sequence number.")] = 0,
+) -> JSONResponse:
+    """By sequence, without a gap."""
+    found = await link.call("job.events", {"job_id": job_id, "limit": limit, "after": after})
+    return JSONResponse({**found, "total": len(found["events"])})
+
+
+@router.get("/jobs/{job_id}/metrics", response_model=JobMetrics, summary="A job's training curve")
+async def job_metrics(
+    job_id: JobId,
+    _who: Reader,
+    link: Bus,
+    after_step: Annotated[int | None, Query(ge=-1, le=2**62, description="Only later steps.")] = None,
+    max_points: Annotated[int, Query(ge=2, le=10_000, description="Thinned to so many points.")] = 1000,
+) -> JSONResponse:
+    """Points by step."""
+    body: dict[str, Any] = {"job_id": job_id, "max_points": max_points}
+    if after_step is not None:
+        body["after_step"] = after_step
+    return JSONResponse(await link.call("job.metrics", body))

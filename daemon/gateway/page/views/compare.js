@@ -1,0 +1,74 @@
+// The curves of several jobs over each other, and what differs in their requests.
+import { html, useMemo } from "../html.js";
+import { t } from "../i18n.js";
+import { get } from "../api.js";
+import { number, short } from "../format.js";
+import { curve, metrics } from "../curves.js";
+import { Empty, Problem, Status, useAnswer } from "../parts/common.js";
+import { Chart } from "../parts/chart.js";
+
+const MOST = 8;
+const REFRESH_MS = 5000;
+// what the daemon adds to a request, and what differs between any two
+const NOT_ASKED = new Set(
+  `id status state owner node_id devices attempt wait_reason created_at queued_at started_at completed_at process_id
+  log_file_path progress phase current_step total_steps current_epoch loss grad_norm current_learning_rate token_acc
+  memory_gib seconds_per_step estimated_time_remaining eval_metrics warnings final_loss training_time checkpoint_path
+  best_checkpoint_path run_dir export_status export_completed export_path export_time export_error error_code
+  error_message exit_code swift_argv start`.split(/\s+/),
+);
+
+export function Compare({ query, theme }) {
+  const ids = (query.get("ids") ?? "").split(",").filter(Boolean).slice(0, MOST);
+  const ask = () =>
+    Promise.all(
+      ids.map(async (id) => {
+        const [job, found] = await Promise.all([get(`/jobs/${id}`), get(`/jobs/${id}/metrics?max_points=2000`)]);
+        return { job, points: found.points };
+      }),
+    );
+  const { answer, error, again } = useAnswer(ask, [ids.join()], REFRESH_MS);
+  const charts = useMemo(() => {
+    const all = answer ?? [];
+    const names = [...new Set(all.flatMap(({ points }) => metrics(points)))];
+    return names.map((name) => [
+      name,
+      all
+        .map(({ job, points }) => ({ label: short(job.id), points: curve(points, name) }))
+        .filter((series) => series.points.length > 0),
+    ]);
+  }, [answer]);
+  if (ids.length === 0) return html`<h1>${t("tab.compare")}</h1><${Empty}>${t("compare.none")}<//>`;
+  const named = (name) => (t(`metric.${name}`) === `metric.${name}` ? name : t(`metric.${name}`));
+  return html`
+    <div class="head"><h1>${t("tab.compare")}</h1></div>
+    <${Problem} error=${error} again=${again} />
+    ${answer &&
+    html`
+      <section class="charts">
+        ${charts.map(([name, series]) => html`<${Chart} key=${name} title=${named(name)} series=${series} theme=${theme} />`)}
+      </section>
+      <section>
+        <h2>${t("compare.differences")}</h2>
+        <div class="wide"><table>
+          <thead><tr><th>${t("field")}</th>
+            ${answer.map(({ job }) => html`<th><a href="#/jobs/${job.id}"><code>${short(job.id)}</code></a> <${Status} state=${job.state} /></th>`)}
+          </tr></thead>
+          <tbody>
+            <tr><td>${t("metric.loss")}</td>${answer.map(({ job }) => html`<td>${number(job.loss)}</td>`)}</tr>
+            ${differences(answer.map(({ job }) => job)).map(
+              ([name, values]) => html`<tr><td><code>${name}</code></td>${values.map((value) => html`<td>${value}</td>`)}</tr>`,
+            )}
+          </tbody>
+        </table></div>
+      </section>
+    `}
+  `;
+}
+
+function differences(jobs) {
+  const names = [...new Set(jobs.flatMap(Object.keys))].filter((name) => !NOT_ASKED.has(name));
+  return names
+    .map((name) => [name, jobs.map((job) => (name in job ? JSON.stringify(job[name]) : "–"))])
+    .filter(([, values]) => new Set(values).size > 1);
+}

@@ -13,10 +13,9 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 
 from daemon.cli.output import safe
 from daemon.client import Client, Json
+from daemon.core.lifecycle import EXPORT_UNDER_WAY
 from schemas.enums import ExportStatus, TrainingStatus
 from schemas.events import EXPORT_TYPE, PROGRESS_TYPE, STATUS_TYPE, CloudEvent
-
-EXPORT_UNDER_WAY = {ExportStatus.QUEUED, ExportStatus.RUNNING}
 
 
 async def watch_job(

@@ -17,7 +17,8 @@ from aio_pika.abc import AbstractChannel
 from daemon.client.commands import Commands, JobRef, id_of
 from daemon.client.connection import CALL_LIMIT_S, Connection, Json
 from daemon.client.errors import BrokerAwayError, ClientError, RefusedError
-from daemon.client.watching import ENDED, Watch, newest_sequence, rest_of_log
+from daemon.client.watching import Watch, newest_sequence, rest_of_log
+from daemon.core.lifecycle import ENDED
 from schemas.enums import ReplyErrorCode
 from schemas.events import LOG_TYPE, STATUS_TYPE, CloudEvent
 from schemas.jobs import TrainingJob

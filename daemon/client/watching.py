@@ -11,12 +11,10 @@ from contextlib import aclosing
 from enum import Enum
 
 from daemon.client.commands import Commands, JobRef
-from schemas.enums import ExportStatus, TrainingStatus
+from daemon.core.lifecycle import ENDED, EXPORT_UNDER_WAY
 from schemas.events import EXPORT_TYPE, LOG_TYPE, STATUS_TYPE, CloudEvent
 from schemas.replies import JobLogs, JobStatus
 
-ENDED = frozenset({TrainingStatus.COMPLETED, TrainingStatus.FAILED, TrainingStatus.CANCELLED})
-EXPORT_UNDER_WAY = frozenset({ExportStatus.QUEUED, ExportStatus.RUNNING})
 HISTORY_PAGE = 1000
 LOOK_AGAIN_S = 30.0
 """A look at the job behind each wait for an event, in case that none comes any more."""

@@ -10,7 +10,7 @@ import logging
 import ssl
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Self
 
 import aio_pika
@@ -27,6 +27,7 @@ from schemas.replies import Reply
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
 CONNECT_LIMIT_S = 10.0
 CALL_LIMIT_S = 30.0
+CLOSE_LIMIT_S = 5.0
 EVENTS_KEPT = 100_000
 """Messages that may wait for a subscriber that does not read; the oldest go first."""
 AWAY = (AMQPConnectionError, ChannelInvalidStateError, RuntimeError)
@@ -65,7 +66,9 @@ class Connection:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        await self._stack.aclose()
+        with suppress(TimeoutError):  # a goodbye that nobody takes any more
+            async with asyncio.timeout(CLOSE_LIMIT_S):
+                await self._stack.aclose()
 
     async def _connected(self) -> AbstractConnection:
         context = ssl.create_default_context(cafile=self._ca_file) if self._url.startswith("amqps") else None

@@ -2,12 +2,13 @@
 
 import asyncio
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 import aio_pika
 import pytest
 
-from daemon.client import BrokerAwayError, Client, ClientError, RefusedError
+from daemon.client import BrokerAwayError, Client, ClientError, Json, RefusedError
 from schemas.commands import COMMANDS_EXCHANGE, EVENTS_EXCHANGE
 from schemas.enums import DeviceState, ExportStatus, NodeState, ReplyErrorCode, TrainingStatus, TrainingType
 from schemas.events import CHECKPOINT_TYPE, EXPORT_TYPE, PROGRESS_TYPE, CloudEvent
@@ -154,3 +155,31 @@ async def test_two_watches_share_the_new_connection(place: Place, pair: Services
         Path(model, "go").touch()
         assert [one.status for one in await asyncio.gather(*waits)] == [TrainingStatus.COMPLETED] * 2
         assert proxy.connections == 2
+
+
+class Refusals(Client):
+    """A client that notes what it was refused for."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.codes: list[ReplyErrorCode] = []
+
+    async def send(
+        self, command: str, body: Mapping[str, object], *, message_id: str | None = None, owner: str | None = None
+    ) -> Json:
+        try:
+            return await super().send(command, body, message_id=message_id, owner=owner)
+        except RefusedError as error:
+            self.codes.append(error.code)
+            raise
+
+
+async def test_a_wait_goes_on_over_an_outage_of_the_store(place: Place, pair: Services) -> None:
+    await place.daemon()
+    async with Refusals(pair.amqp_url) as client:
+        job = await client.create(place.request(place.model(steps=5)))
+        await pair.down("mongod")
+        waiting = asyncio.create_task(client.wait(job))
+        await until(lambda: ReplyErrorCode.UNAVAILABLE in client.codes)
+        await pair.up("mongod")
+        assert (await waiting).status is TrainingStatus.COMPLETED

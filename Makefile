@@ -47,8 +47,10 @@ format: venv ## put the code into its form
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format --quiet .
 
-generate: venv ## write anew what is generated: JSON Schemas, AsyncAPI, the example settings
+generate: venv ## write anew what is generated: JSON Schemas, AsyncAPI, reference pages, the example settings
 	$(BIN)/python -m schemas.generate
+	$(BIN)/python -m schemas.reference
+	$(BIN)/python -m deploy.settings_page > docs/reference/settings.md
 	$(BIN)/python deploy/env_example.py > deploy/swift-trainer.env.example
 
 vendor: ## bring the libraries of the gateway's page from npm, pinned

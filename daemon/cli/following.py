@@ -1,6 +1,7 @@
 """Following a job: its progress, its log and its events, live or from the beginning."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterable
+from contextlib import aclosing
 from typing import Annotated
 
 import typer
@@ -9,12 +10,11 @@ from rich.console import Console
 from daemon.cli.ids import full_id
 from daemon.cli.output import say, show_line
 from daemon.cli.session import EXIT_REFUSED, AsJson, JobId, Url, run
-from daemon.cli.watching import FINAL, watch_job
-from daemon.client import Client, ClientError, Json
-from schemas.events import LOG_TYPE, STATUS_TYPE, CloudEvent
+from daemon.cli.watching import watch_job
+from daemon.client import Client, ClientError, history_after
+from schemas.events import CloudEvent
 
-HISTORY_PAGE = 1000
-GONE = "the connection to the broker is gone; events may have been missed, `events JOB` has the durable ones"
+GONE = "the connection to the broker is gone; events may have been missed, `events JOB` has a job's durable ones"
 PATTERN_MARKS = ".*#"
 
 
@@ -50,42 +50,16 @@ def logs(
     async def act(client: Client) -> None:
         job_id = await full_id(client, job)
         if not follow:
-            _show_lines((await client.call("job.logs", {"job_id": job_id, "tail": tail}))["lines"], as_json=as_json)
+            _show_lines((await client.logs(job_id, tail=tail)).lines, as_json=as_json)
             return
-        async with client.events(f"job.{job_id}.#") as events:
-            await _follow_log(client, job_id, tail, events, as_json=as_json)
+        async with aclosing(client.follow_log(job_id, tail=tail)) as pages:
+            async for lines in pages:
+                _show_lines(lines, as_json=as_json)
 
     run(url, act)
 
 
-async def _follow_log(
-    client: Client, job_id: str, tail: int, events: AsyncIterator[CloudEvent], *, as_json: bool
-) -> None:
-    """An event says that there is more; the file has it, so nothing is missed and nothing comes twice."""
-    ended = (await client.call("job.status", {"job_id": job_id}))["status"] in FINAL
-    found = await client.call("job.logs", {"job_id": job_id, "tail": tail})
-    _show_lines(found["lines"], as_json=as_json)
-    offset: int = found["next_offset"]
-    while not ended:
-        event = await anext(events, None)
-        if event is None:
-            raise ClientError("the connection to the broker is gone; the job goes on, follow it again")
-        ended = event.type == STATUS_TYPE and event.data["status"] in FINAL
-        if event.type == LOG_TYPE or ended:
-            offset = await _show_rest(client, job_id, offset, as_json=as_json)
-
-
-async def _show_rest(client: Client, job_id: str, offset: int, *, as_json: bool) -> int:
-    """Print what the file has from an offset on; where to read on."""
-    while True:
-        found = await client.call("job.logs", {"job_id": job_id, "offset": offset})
-        _show_lines(found["lines"], as_json=as_json)
-        if found["eof"] or found["next_offset"] <= offset:
-            return max(offset, found["next_offset"])
-        offset = found["next_offset"]
-
-
-def _show_lines(lines: list[str], *, as_json: bool) -> None:
+def _show_lines(lines: Iterable[str], *, as_json: bool) -> None:
     for line in lines:
         if as_json:
             show_line({"line": line})
@@ -98,7 +72,7 @@ def events(
         str, typer.Argument(help="a job (its history), or a topic pattern to follow: * is one word, # any number")
     ] = "#",
     *,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="of a job: go on after its history")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="of a job: go on until it has ended")] = False,
     url: Url = None,
 ) -> None:
     """Print events, one JSON line each: a job's durable ones so far, or all that match a pattern as they come."""
@@ -110,32 +84,13 @@ def events(
                     _show_event(event)
             raise ClientError(GONE)
         job_id = await full_id(client, what)
-        if not follow:
-            await _show_history(client, job_id)
-            return
-        async with client.events(f"job.{job_id}.#") as found:
-            last = await _show_history(client, job_id)
-            async for event in found:
-                if event.sequence is None or event.sequence > last:
-                    _show_event(event)
-        raise ClientError(GONE)
+        found = client.watch(job_id, after=0, log=True) if follow else history_after(client, job_id, 0)
+        async with aclosing(found) as told:
+            async for event in told:
+                _show_event(event)
 
     run(url, act)
 
 
-async def _show_history(client: Client, job_id: str) -> int:
-    """Print the durable events of a job; the last one's number."""
-    last = 0
-    while True:
-        found: list[Json] = (await client.call("job.events", {"job_id": job_id, "after": last, "limit": HISTORY_PAGE}))[
-            "events"
-        ]
-        for event in found:
-            show_line(event)
-            last = event["sequence"]
-        if len(found) < HISTORY_PAGE:
-            return last
-
-
 def _show_event(event: CloudEvent) -> None:
-    show_line(event.model_dump(mode="json", exclude_none=True))
+    show_line(event.model_dump(mode="json", exclude={"sequence"} if event.sequence is None else None))

@@ -1,23 +1,21 @@
 """A job as a live progress bar, drawn from its events.
 
-The document is read once, after the subscription stands, so that nothing is missed; from there on events alone move the
-bar. A job without a terminal to draw on prints its status lines and no bar.
+The document is read once; from there on events alone move the bar, over outages of the broker as well. A job
+without a terminal to draw on prints its status lines and no bar.
 """
 
 from collections.abc import Callable
+from contextlib import aclosing
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
 from daemon.cli.output import safe
-from daemon.client import Client, ClientError, Json
+from daemon.client import Client, Json
+from daemon.core.lifecycle import EXPORT_UNDER_WAY
 from schemas.enums import ExportStatus, TrainingStatus
 from schemas.events import EXPORT_TYPE, PROGRESS_TYPE, STATUS_TYPE, CloudEvent
-
-FINAL = {TrainingStatus.COMPLETED, TrainingStatus.FAILED, TrainingStatus.CANCELLED}
-EXPORT_FINAL = {ExportStatus.COMPLETED, ExportStatus.FAILED}
-EXPORT_UNDER_WAY = {ExportStatus.QUEUED, ExportStatus.RUNNING}
 
 
 async def watch_job(
@@ -27,22 +25,15 @@ async def watch_job(
 
     `tell` gets each event as it comes.
     """
-    console = console or Console()
-    async with client.events(f"job.{job_id}.#") as events:
-        job = await client.call("job.get", {"job_id": job_id})
-        view = _View(console, job)
-        with view.bar:
-            view.begin(job)
-            while not view.ended:
-                event = await anext(events, None)
-                if event is None:
-                    raise ClientError("the connection to the broker is gone; the job goes on, watch it again")
+    after = await client.newest_sequence(job_id)  # before the document, so that no event falls between
+    view = _View(console or Console(), await client.call("job.get", {"job_id": job_id}))
+    with view.bar:
+        view.begin()
+        async with aclosing(client.watch(job_id, after=after, log=tell is not None)) as events:
+            async for event in events:
                 view.take(event)
                 if tell is not None:
                     tell(event)
-                if view.status is TrainingStatus.COMPLETED and view.export is ExportStatus.NONE:
-                    # an automatic export is queued in the same write as the completion: the document knows
-                    view.export = ExportStatus((await client.call("job.get", {"job_id": job_id}))["export_status"])
     return view.status is TrainingStatus.COMPLETED and view.export is not ExportStatus.FAILED
 
 
@@ -50,6 +41,7 @@ class _View:
     """What the bar shows of a job."""
 
     def __init__(self, console: Console, job: Json) -> None:
+        self._job = job
         self.status = TrainingStatus(job["status"])
         self.export = ExportStatus(job["export_status"])
         self.bar = Progress(
@@ -68,13 +60,9 @@ class _View:
         self._loss: float | None = job["loss"]
         self._task: TaskID = self.bar.add_task("", total=100.0, figures="")
 
-    @property
-    def ended(self) -> bool:
-        """Nothing more will come."""
-        return self.status in FINAL and self.export not in EXPORT_UNDER_WAY
-
-    def begin(self, job: Json) -> None:
+    def begin(self) -> None:
         """Show where the job stands before any event came."""
+        job = self._job
         self._say(f"{self.status}: {job['error_message'] or job['wait_reason'] or 'as it stands now'}")
         if self.export is not ExportStatus.NONE:
             self._say_export(job)

@@ -17,19 +17,17 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.types import Receive, Scope, Send
 
 from daemon.client import ClientError, Json, RefusedError
+from daemon.core.lifecycle import ENDED, EXPORT_UNDER_WAY
 from daemon.gateway.access import Bus, Gate, Reader, gate_of
 from daemon.gateway.hub import Gone, Listener
 from daemon.gateway.jobs import JobId
 from daemon.gateway.link import Link
-from schemas.enums import ExportStatus, TrainingStatus
 from schemas.events import EXPORT_TYPE, LOG_TYPE, STATUS_TYPE, CloudEvent, LogData
 
 router = APIRouter(tags=["streams"])
 
 KEEP_ALIVE_S = 15.0
 HISTORY_PAGE = 500
-FINAL = {TrainingStatus.COMPLETED, TrainingStatus.FAILED, TrainingStatus.CANCELLED}
-UNDER_WAY = {ExportStatus.QUEUED, ExportStatus.RUNNING}
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _ANSWER: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Events."}
@@ -189,7 +187,7 @@ class _Following:
 
     async def _has_ended(self) -> bool:
         job = await self._link.call("job.status", {"job_id": self._job_id})
-        return job["status"] in FINAL and job["export_status"] not in UNDER_WAY
+        return job["status"] in ENDED and job["export_status"] not in EXPORT_UNDER_WAY
 
     async def _rest(self) -> AsyncGenerator[bytes]:
         """What is left when the job has ended."""

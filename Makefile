@@ -47,9 +47,10 @@ format: venv ## put the code into its form
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format --quiet .
 
-generate: venv ## write anew what is generated: JSON Schemas, AsyncAPI, the example settings
+generate: venv ## write anew what is generated: JSON Schemas, AsyncAPI, the example settings, the table of metrics
 	$(BIN)/python -m schemas.generate
 	$(BIN)/python deploy/env_example.py > deploy/swift-trainer.env.example
+	$(BIN)/python deploy/metrics_reference.py > docs/reference/metrics.md
 
 bench: venv ## measure: latencies, throughput, memory and CPU with 50 jobs (prints, asserts nothing)
 	@$(BIN)/python -m tests.benchmarks

@@ -24,6 +24,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, DeliveryError
 
 from daemon.core.masking import mask
+from daemon.tracing import outgoing_headers
 from schemas.commands import COMMANDS_EXCHANGE, EVENTS_EXCHANGE
 from schemas.enums import ReplyErrorCode
 from schemas.events import CloudEvent
@@ -124,6 +125,7 @@ class Client:
             message_id=message_id or uuid.uuid4().hex,
             user_id=owner,
             expiration=timeout_s,
+            headers={**outgoing_headers()},
         )
         try:
             async with asyncio.timeout(timeout_s):

@@ -17,6 +17,7 @@ BUDGETS_S = [
     app.SUPERVISION_BUDGET_S,
     app.OUTBOX_BUDGET_S,
     app.NODE_BUDGET_S,
+    app.HTTP_BUDGET_S,
     app.CLOSE_BUDGET_S,
 ]
 

@@ -46,6 +46,7 @@ class HttpEndpoint:
         self._server = _Server(
             uvicorn.Config(
                 self._app,
+                interface="asgi3",
                 lifespan="off",
                 log_config=None,
                 access_log=False,

@@ -79,6 +79,6 @@ class Counted:
 
 
 def _template(scope: Mapping[str, object]) -> str:
-    """The template of the route that answered."""
+    """The template of the route that answered, as its router has it: one for all prefixes that it is under."""
     path = getattr(scope.get("route"), "path", None)
     return path if isinstance(path, str) else OTHER

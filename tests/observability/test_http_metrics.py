@@ -37,18 +37,17 @@ async def test_what_was_asked_is_counted(app: FastAPI) -> None:
             await client.get(f"/training/jobs/{job_id}")
         await client.get("/api/v1/training/jobs/a")
         for path in ("/wp-admin.php", "/training/jobs"):
-            await client.request("GRÜN".encode().decode("latin-1").encode("ascii", "replace").decode(), path)
+            await client.request("MADEUP", path)
         answer = await client.get("/metrics")
         assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
         now = Scrape(answer.text)
-    route = "/training/jobs/{job_id}"
+    route = "/jobs/{job_id}"
     counted = {
         status: now.sum(P + "requests_total", method="GET", route=route, status=status)
         for status in ("200", "404", "500")
     }
-    assert counted == {"200": 2, "404": 1, "500": 1}
-    assert now.sum(P + "requests_total", route="/api/v1/training/jobs/{job_id}", status="200") == 1
-    assert now.labels(P + "requests_total", "route") == {route, "/api/v1/training/jobs/{job_id}", "other"}
+    assert counted == {"200": 3, "404": 1, "500": 1}
+    assert now.labels(P + "requests_total", "route") == {route, "other"}
     assert now.labels(P + "requests_total", "method") == {"GET", "other"}
-    assert now.sum(P + "request_seconds_count", route=route) == 4
+    assert now.sum(P + "request_seconds_count", route=route) == 5
     assert now.sum(P + "requests_in_flight") == 1, "this one"

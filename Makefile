@@ -52,6 +52,7 @@ generate: venv ## write anew what is generated: JSON Schemas, AsyncAPI, referenc
 	$(BIN)/python -m schemas.reference
 	$(BIN)/python -m deploy.settings_page > docs/reference/settings.md
 	$(BIN)/python deploy/env_example.py > deploy/swift-trainer.env.example
+	$(BIN)/python deploy/metrics_reference.py > docs/reference/metrics.md
 
 vendor: ## bring the libraries of the gateway's page from npm, pinned
 	@python3 deploy/vendor_page.py

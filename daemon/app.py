@@ -5,8 +5,9 @@ earlier daemon is taken up; then the loops run, in scopes that lie inside each o
 
 Stop, inside out, each stage with a budget: (1) intake and scheduling: nothing new is begun; (2) supervision: it
 detaches and the trainings run on, or, by setting, they are stopped; (3) the outbox publishes what waits; (4) heartbeat
-and telemetry end, the node says that it is offline; (5) connections. A loop that ends on its own is a bug and brings
-the daemon down. A second signal skips to the end of the process; nothing is lost by that either.
+and telemetry end, the node says that it is offline; (5) connections. `/metrics`, `/healthz` and `/readyz`, where they
+are wanted, answer from before the first to the last of this. A loop that ends on its own is a bug and brings the daemon
+down. A second signal skips to the end of the process; nothing is lost by that either.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from typing import Final
 from daemon.adapters.clock import SystemClock
 from daemon.adapters.device_setting import make_devices
 from daemon.adapters.files import LocalFiles
+from daemon.adapters.http_endpoint import Answer, HttpEndpoint
 from daemon.adapters.mongo import MongoStore
 from daemon.adapters.processes import LocalRuns
 from daemon.adapters.rabbit import RabbitBus
@@ -27,18 +29,21 @@ from daemon.adapters.state_folder import state_folder
 from daemon.adapters.toolchain import SwiftToolchain
 from daemon.core.moves import stop_ordered
 from daemon.logs import get_log
-from daemon.loops.context import Context, change_job, persistently
+from daemon.loops.context import Context, Stage, change_job, persistently
 from daemon.loops.draining import draining
 from daemon.loops.fleet import read_devices
 from daemon.loops.heartbeat import beat, come_online, go_offline, heartbeat
 from daemon.loops.intake import intake
 from daemon.loops.neighbours import neighbours
 from daemon.loops.outbox import flush, outbox
+from daemon.loops.readings import Readings, not_ready
 from daemon.loops.scheduling import scheduling
 from daemon.loops.supervision import Supervision
 from daemon.loops.telemetry import telemetry
 from daemon.loops.wakeups import wakeups
+from daemon.metrics import DAEMON
 from daemon.ports import ToolchainError, UnavailableError
+from daemon.prometheus import CONTENT_TYPE, PrometheusMeters
 from daemon.settings import Settings
 from schemas.enums import TrainingStatus
 from schemas.jobs import StopOrder, TrainingJob
@@ -49,6 +54,7 @@ INTAKE_BUDGET_S: Final = 10.0
 SUPERVISION_BUDGET_S: Final = 5.0
 OUTBOX_BUDGET_S: Final = 10.0
 NODE_BUDGET_S: Final = 5.0
+HTTP_BUDGET_S: Final = 2.0
 CLOSE_BUDGET_S: Final = 5.0
 CANCEL_AGAIN_S: Final = 1.0
 STOP_MARGIN_S: Final = 15.0
@@ -76,6 +82,7 @@ async def _connected(settings: Settings) -> AsyncGenerator[Context]:
     )
     store = MongoStore(settings.mongodb_url.get_secret_value(), settings.mongodb_database)
     devices = await asyncio.to_thread(make_devices, settings.devices, settings.node_id)
+    meters = PrometheusMeters(DAEMON)
     ctx = Context(
         settings=settings,
         clock=SystemClock(),
@@ -87,17 +94,43 @@ async def _connected(settings: Settings) -> AsyncGenerator[Context]:
         toolchain=SwiftToolchain(
             settings.swift_command, version=settings.swift_version, cache_dir=settings.state_path / "cache"
         ),
+        meters=meters,
         environment=dict(os.environ),
     )
     try:
-        await persistently(ctx, "the store", store.prepare)
-        await bus.start()
-        yield ctx
+        async with _watched(ctx, meters):
+            await persistently(ctx, "the store", store.prepare)
+            await bus.start()
+            yield ctx
     finally:
         async with _budget("connections", CLOSE_BUDGET_S):
             await bus.close()
             await store.close()
             await devices.close()
+
+
+@contextlib.asynccontextmanager
+async def _watched(ctx: Context, meters: PrometheusMeters) -> AsyncGenerator[None]:
+    """Answer who watches the daemon, where a port is set: from before the broker and the store are there."""
+    if not ctx.settings.http_port:
+        yield
+        return
+    readings = Readings(ctx)
+
+    async def metrics() -> Answer:
+        return Answer(200, meters.render(await readings.take()), CONTENT_TYPE)
+
+    async def ready() -> Answer:
+        problem = await not_ready(ctx)
+        return Answer(503, f"{problem}\n".encode()) if problem else Answer(200, b"ready\n")
+
+    async def live() -> Answer:
+        return Answer(200, f"live, {ctx.life.stage}\n".encode())  # a loop that ended would have ended this one
+
+    routes = {"/metrics": metrics, "/healthz": live, "/readyz": ready}
+    endpoint = HttpEndpoint(ctx.settings.http_host, ctx.settings.http_port, routes)
+    async with _running(finish=_Finish("HTTP endpoint", HTTP_BUDGET_S, endpoint.stop), http=endpoint.run()):
+        yield
 
 
 async def serve(ctx: Context, stopping: asyncio.Event, ready: asyncio.Event) -> None:
@@ -126,8 +159,10 @@ async def serve(ctx: Context, stopping: asyncio.Event, ready: asyncio.Event) -> 
             _running(finish=_Finish("intake", INTAKE_BUDGET_S, ctx.bus.stop_consuming), intake=intake(ctx)),
         ):
             ready.set()
+            ctx.life.stage = Stage.RUNNING
             log.info("daemon_started", "ready", node_id=ctx.node_id, devices=len(ctx.board.devices))
             await stopping.wait()
+            ctx.life.stage = Stage.STOPPING
             log.info("daemon_stopping", "stopping", running=supervision.running, on_exit=ctx.settings.on_exit)
 
 

@@ -17,6 +17,7 @@ from daemon.app import real_ports, serve
 from daemon.core.masking import mask
 from daemon.logs import configure, get_log
 from daemon.settings import PREFIX, Settings, setting_faults
+from daemon.tracing_sdk import tracing
 
 log = get_log("main")
 
@@ -45,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.check:
         sys.exit(EXIT_OK if asyncio.run(checkup.check(settings)) else EXIT_FAILED)
     try:
-        asyncio.run(run(settings))
+        with tracing("swift-trainerd", settings.node_id):
+            asyncio.run(run(settings))
     except (DeviceSettingError, StateFolderTakenError, OSError) as error:
         sys.stderr.write(f"swift-trainerd: {error}\n")
         sys.exit(EXIT_USAGE)

@@ -15,12 +15,14 @@ from typing import Protocol
 
 from daemon.core.devices import DeviceFault
 from daemon.core.work import Held, Waiting
+from daemon.metrics import Metric
 from daemon.swift.checkpoints import Folder
 from daemon.swift.installed import Installed
 from schemas.enums import TrainingStatus, TrainingType
 from schemas.events import CloudEvent, Device, OutboxEvent
 from schemas.jobs import Deletion, MetricPoint, TrainingJob
 from schemas.nodes import NodeRecord
+from schemas.tracing import TraceContext
 
 
 class UnavailableError(Exception):
@@ -52,6 +54,21 @@ class Clock(Protocol):
         ...
 
 
+# ---------------------------------------------------------------- meters
+
+
+class Meters(Protocol):
+    """What is counted and timed for who watches the daemon. Never waits, never fails."""
+
+    def add(self, metric: Metric, amount: float = 1.0, **labels: str) -> None:
+        """Count `amount` more, under these labels."""
+        ...
+
+    def observe(self, metric: Metric, value: float, **labels: str) -> None:
+        """Note one value of a histogram, under these labels."""
+        ...
+
+
 # ---------------------------------------------------------------- bus
 
 
@@ -68,8 +85,20 @@ class Delivery:
     redelivered: bool = False
     sent_on: bool = False
     """Another daemon consumed it and sent it on, because it can be answered here alone."""
+    trace: TraceContext | None = None
+    """The sender's span, where it sent one."""
     token: object = field(default=None, compare=False, repr=False)
     """The adapter's own handle, needed to acknowledge."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStatistics:
+    """A snapshot of the live events on their way."""
+
+    waiting: int
+    waiting_bytes: int
+    dropped: int
+    """Since the start."""
 
 
 class Bus(Protocol):
@@ -109,6 +138,10 @@ class Bus(Protocol):
 
     def publish_live(self, routing_key: str, event: CloudEvent) -> None:
         """Publish an event that is worth something only now. Never waits; bounded; dropped while the broker is away."""
+        ...
+
+    def statistics(self) -> LiveStatistics:
+        """What became of the live events."""
         ...
 
     async def check(self) -> str:
@@ -186,6 +219,10 @@ class Store(Protocol):
 
     async def counts(self) -> dict[str, int]:
         """Jobs by status, every status present."""
+        ...
+
+    async def census(self) -> dict[tuple[TrainingType, TrainingStatus], int]:
+        """Jobs by type and status, every pair present."""
         ...
 
     async def waiting(self, limit: int) -> Waiting:

@@ -118,6 +118,10 @@ class Settings(BaseSettings):
     """Seconds that a training has to save and end before it is killed, when it is interrupted for another."""
     on_exit: Literal["leave", "stop"] = "leave"
     """What a stop of the daemon does to its trainings: `leave` them running, or `stop` them."""
+    http_host: str = "127.0.0.1"
+    """Address that `/metrics`, `/healthz` and `/readyz` are served at; they ask for no password."""
+    http_port: Annotated[int, Field(ge=0, le=65_535)] = 0
+    """Port of `/metrics`, `/healthz` and `/readyz`; 0: none is opened."""
     log_format: Literal["json", "human"] = "human"
     """Form of the daemon's own log on standard error."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -10,6 +10,7 @@ from typing import Literal
 
 from schemas.base import Measure, Measures, Wire
 from schemas.enums import DeviceState, ErrorCode, ExportStatus, NodeState, Phase, TrainingStatus, TrainingType
+from schemas.tracing import TraceContext
 
 STATUS_TYPE = "swift.job.status.v1"
 CHECKPOINT_TYPE = "swift.job.checkpoint.v1"
@@ -252,6 +253,8 @@ class OutboxEvent(Wire):
     """As in the event."""
     routing_key: str
     event: CloudEvent
+    trace: TraceContext | None = None
+    """The span of the command that it comes from; in the message's headers."""
 
 
 @dataclass(frozen=True, slots=True)

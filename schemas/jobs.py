@@ -16,6 +16,7 @@ from schemas.enums import ErrorCode, ExportStatus, Phase, TrainingStatus
 from schemas.events import OutboxEvent
 from schemas.kinds.llm import LLMFields
 from schemas.kinds.vlm import VLMFields
+from schemas.tracing import TraceContext
 
 
 class StopOrder(Wire):
@@ -61,6 +62,8 @@ class ExportOrder(Wire):
     """UTC; the export's age among what waits for devices."""
     stop: bool = False
     """The daemon was told to end this export (its job is being deleted)."""
+    trace: TraceContext | None = None
+    """The span of the command that asked for it."""
 
 
 class RememberedReply(Wire):
@@ -119,10 +122,14 @@ class Internal(Wire):
     last_log_at: datetime | None = None
     checkpoint_step: int = 0
     """Step of the newest checkpoint that was told of in this attempt."""
+    export_started_at: datetime | None = None
+    """Start of the newest export (UTC)."""
     export_argv: tuple[str, ...] = ()
     """The exact command line of the newest export."""
     master_port: int | None = None
     """Rendezvous port of a multi-device attempt; part of its lease."""
+    trace: TraceContext | None = None
+    """The span of the command that made or last queued the job; what comes of it belongs to that trace."""
 
 
 class JobFields(BaseModel):

@@ -8,6 +8,8 @@ other job's step wait, and none is lost for it. Beyond the bound the fullest lin
 from collections import deque
 from dataclasses import dataclass
 
+from daemon.ports import LiveStatistics
+
 MOST_MESSAGES = 10_000
 MOST_BYTES = 16 * 1024 * 1024
 
@@ -20,15 +22,6 @@ class LiveMessage:
     body: bytes
     event_id: str
     event_type: str
-
-
-@dataclass(frozen=True, slots=True)
-class LiveStatistics:
-    """A snapshot."""
-
-    waiting: int
-    waiting_bytes: int
-    dropped: int
 
 
 class LiveQueue:

@@ -13,10 +13,10 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
-from daemon.adapters.live_queue import LiveMessage, LiveQueue, LiveStatistics
+from daemon.adapters.live_queue import LiveMessage, LiveQueue
 from daemon.adapters.memory_broker import Answer, Command, DeadLetter, MemoryBroker
 from daemon.adapters.memory_hooks import Hook, Hooked, no_hook
-from daemon.ports import Delivery, UnavailableError
+from daemon.ports import Delivery, LiveStatistics, UnavailableError
 from schemas.commands import ERROR_HEADER, USER_HEADER
 from schemas.events import CloudEvent, OutboxEvent
 

@@ -9,6 +9,7 @@ milliseconds, lists as tuples) and shares nothing with the caller.
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from itertools import product
 
 from daemon.adapters.curves import merged, thin
 from daemon.adapters.documents import (
@@ -146,6 +147,11 @@ class MemoryStore:
         async with self._call("counts"):
             statuses = [job.status for job in self._jobs.values()]
             return {status.value: statuses.count(status) for status in TrainingStatus}
+
+    async def census(self) -> dict[tuple[TrainingType, TrainingStatus], int]:
+        async with self._call("census"):
+            found = [(job.training_type, job.status) for job in self._jobs.values()]
+            return {pair: found.count(pair) for pair in product(TrainingType, TrainingStatus)}
 
     # ------------------------------------------------------------ scheduling
 

@@ -191,6 +191,15 @@ class MongoStore:
         found = {str(group["_id"]): cast("int", group["count"]) for group in groups}
         return {name: found.get(name, 0) for name in names}
 
+    async def census(self) -> dict[tuple[TrainingType, TrainingStatus], int]:
+        pairs = [(kind, status) for kind in TrainingType for status in TrainingStatus]
+        group = {"$group": {"_id": {"$concat": ["$training_type", " ", "$status"]}, "count": {"$sum": 1}}}
+        known = {"$match": {"status": {"$in": [status.value for status in TrainingStatus]}}}  # an index has both
+        with self._reaching() as db:
+            groups = await db.jobs.aggregate([known, group]).to_list(None)
+        found = {str(group["_id"]): cast("int", group["count"]) for group in groups}
+        return {(kind, status): found.get(f"{kind} {status}", 0) for kind, status in pairs}
+
     # ------------------------------------------------------------ scheduling
 
     async def waiting(self, limit: int) -> Waiting:

@@ -17,14 +17,15 @@ import aio_pika
 from aio_pika.abc import AbstractIncomingMessage, HeadersType
 from aiormq.abc import DeliveredMessage
 
-from daemon.adapters.live_queue import LiveMessage, LiveQueue, LiveStatistics
+from daemon.adapters.live_queue import LiveMessage, LiveQueue
 from daemon.adapters.rabbit_errors import talking
 from daemon.adapters.rabbit_node_line import NodeLine, send_on
 from daemon.adapters.rabbit_session import Session, readable_file
 from daemon.logs import get_log
-from daemon.ports import Delivery, UnavailableError
+from daemon.ports import Delivery, LiveStatistics, UnavailableError
 from schemas.commands import COMMAND_HEADER, ERROR_HEADER, USER_HEADER
 from schemas.events import CONTENT_TYPE, CloudEvent, OutboxEvent
+from schemas.tracing import TRACEPARENT_HEADER, TRACESTATE_HEADER, trace_context
 
 log = get_log("rabbit")
 
@@ -280,6 +281,8 @@ class RabbitBus:
         session = self._alive("publishing")
         message = _message(event.event.id, event.event.type, event.event.model_dump_json().encode(), PERSISTENT)
         message.app_id = self._node_id  # by which its own daemon knows it
+        if event.trace is not None:
+            message.headers.update(event.trace.headers)
         with talking("publishing"):
             await session.confirmed_events.publish(
                 message, routing_key=event.routing_key, mandatory=False, timeout=CONFIRM_LIMIT_S
@@ -341,6 +344,7 @@ def _delivery(session: Session, message: AbstractIncomingMessage) -> Delivery:
         reply_to=message.reply_to,
         user_id=message.user_id,
         redelivered=bool(message.redelivered),
+        trace=trace_context(message.headers.get(TRACEPARENT_HEADER), message.headers.get(TRACESTATE_HEADER)),
         token=_Token(session, message),
     )
 

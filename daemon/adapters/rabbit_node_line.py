@@ -16,6 +16,7 @@ from aiormq.exceptions import ChannelClosed
 
 from daemon.logs import get_log
 from schemas.commands import COMMAND_HEADER, EVENTS_EXCHANGE, USER_HEADER
+from schemas.tracing import TRACEPARENT_HEADER, TRACESTATE_HEADER, trace_context
 
 log = get_log("rabbit")
 
@@ -71,6 +72,8 @@ def queue_of(node_id: str) -> str:
 async def send_on(exchange: AbstractExchange, query: AbstractIncomingMessage, node_id: str) -> bool:
     """Send a query on to another node. False: that has no queue, so its daemon is not there."""
     headers: dict[str, aio_pika.abc.FieldValue] = {COMMAND_HEADER: query.routing_key or ""}
+    trace = trace_context(query.headers.get(TRACEPARENT_HEADER), query.headers.get(TRACESTATE_HEADER))
+    headers.update(trace.headers if trace else {})
     if query.user_id is not None:
         headers[USER_HEADER] = query.user_id  # as a property the broker would check it against our own user
     message = aio_pika.Message(

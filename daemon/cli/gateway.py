@@ -30,6 +30,7 @@ def gateway(
     Without tokens it listens on loopback alone.
     """
     from daemon.gateway.server import UnsafeError, listening, make_server  # it takes a second to import
+    from daemon.tracing_sdk import tracing
 
     bus = broker_settings()
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
@@ -37,7 +38,7 @@ def gateway(
     configure(form=bus.log_format, level=bus.log_level)
     try:
         server = make_server(settings, bus)
-        with listening(settings) as found:
+        with listening(settings) as found, tracing("swift-trainer-gateway", bus.node_id):
             address, number = found.getsockname()[:2]
             shown = f"[{address}]" if ":" in address else address
             typer.echo(

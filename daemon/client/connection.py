@@ -21,6 +21,7 @@ from yarl import URL
 
 from daemon.client.errors import BrokerAwayError, ClientError, NoAnswerError, RefusedError
 from daemon.core.masking import mask
+from daemon.tracing import outgoing_headers
 from schemas.commands import COMMANDS_EXCHANGE, EVENTS_EXCHANGE
 from schemas.events import CloudEvent
 from schemas.replies import Reply
@@ -104,6 +105,7 @@ class Connection:
             message_id=message_id,
             user_id=owner,
             expiration=timeout_s,
+            headers={**outgoing_headers()},
         )
         try:
             async with asyncio.timeout(timeout_s):

@@ -294,5 +294,5 @@ def _tell(job: TrainingJob, key: str, kind: str, data: JobData, at: datetime, by
         sequence=sequence,
         data=data.model_dump(mode="json"),
     )
-    entry = OutboxEvent(sequence=sequence, routing_key=f"job.{job.id}.{key}", event=event)
+    entry = OutboxEvent(sequence=sequence, routing_key=f"job.{job.id}.{key}", event=event, trace=internal.trace)
     return with_internal(job, sequence=sequence, outbox=(*internal.outbox, entry))

@@ -21,6 +21,8 @@ from daemon.gateway.link import Link
 from daemon.gateway.problems import Problem, add_handlers
 from daemon.gateway.settings import GatewaySettings
 from daemon.gateway.tokens import TokenFile
+from daemon.gateway.traces import Traced
+from daemon.http_metrics import add_metrics
 
 PREFIXES = ("/training", "/api/v1/training")
 PAGE = Path(__file__).with_name("page")
@@ -85,6 +87,8 @@ def create_app(settings: GatewaySettings, link: Link) -> FastAPI:
     _add_root(app, link)
     _say_what_is_true(app)
     app.add_middleware(_Headers)
+    app.add_middleware(Traced)
+    add_metrics(app)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TypeVar
 
 from daemon.core.lease import Lease
@@ -10,7 +11,8 @@ from daemon.core.sightings import Sightings
 from daemon.logs import get_log
 from daemon.loops.board import Board
 from daemon.loops.hints import Hint, Hints
-from daemon.ports import Bus, Clock, Devices, Files, Runs, Store, Subject, Toolchain, UnavailableError
+from daemon.loops.observing import note_change
+from daemon.ports import Bus, Clock, Devices, Files, Meters, Runs, Store, Subject, Toolchain, UnavailableError
 from daemon.settings import Settings
 from schemas.jobs import TrainingJob
 from schemas.nodes import NodeRecord
@@ -52,6 +54,21 @@ class Postponed:
     until_s: float
 
 
+class Stage(StrEnum):
+    """How far the daemon is."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+
+
+@dataclass(slots=True)
+class Life:
+    """How far the daemon is, for who asks whether it is ready."""
+
+    stage: Stage = Stage.STARTING
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """The ports, the settings, the hints."""
@@ -64,6 +81,7 @@ class Context:
     runs: Runs
     files: Files
     toolchain: Toolchain
+    meters: Meters
     environment: Mapping[str, str]
     """The daemon's own environment, which trainings inherit in part."""
     board: Board = field(default_factory=Board)
@@ -73,6 +91,7 @@ class Context:
     """Queued jobs that this node can't start for now, whatever devices are free, by id."""
     lease: Lease = field(default_factory=Lease)
     """This node's hold on what it runs."""
+    life: Life = field(default_factory=Life)
     sightings: Sightings = field(default_factory=Sightings)
     """What was seen of the other nodes."""
 
@@ -96,6 +115,7 @@ async def change_job(ctx: Context, job_id: str, step: Step) -> TrainingJob | Non
             return job
         if await ctx.store.update_job(job, changed):
             ctx.signals.job_changed(job_id)
+            note_change(ctx.meters, job, changed, ctx.clock.now())
             return with_internal(changed, revision=job.internal.revision + 1)
 
 

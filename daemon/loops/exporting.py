@@ -4,9 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from daemon.core.moves import export_lost, export_moved
+from daemon.core.work import WorkKind
 from daemon.logs import get_log
 from daemon.loops.context import Context, change_job, persistently
-from daemon.loops.following import LEASE_RAN_OUT, follow, spec_of, wait_gone
+from daemon.loops.following import LEASE_RAN_OUT, follow, spawn, spec_of, wait_gone
 from daemon.loops.reading import LogReader
 from daemon.ports import RunEnd, SpawnError
 from daemon.swift.argv import export_output
@@ -32,7 +33,7 @@ async def supervise_export(ctx: Context, job: TrainingJob) -> None:
         run = await ctx.runs.adopt(run_id)
         if run is None:
             await _clear(ctx, job)
-            run = await ctx.runs.spawn(spec_of(ctx, job, run_id, job.internal.export_argv, path, devices))
+            run = await spawn(ctx, spec_of(ctx, job, run_id, job.internal.export_argv, path, devices), WorkKind.EXPORT)
             log.info("export_spawned", "started the export", job_id=job.id, pid=run.pid, devices=list(devices))
     except SpawnError as error:
         await _conclude(ctx, job, None, str(error))

@@ -10,6 +10,7 @@ from daemon.core.drains import with_drains
 from daemon.core.scheduler import plan
 from daemon.core.work import Held, NodeView, Plan
 from daemon.loops.context import Context
+from daemon.metrics import PLAN
 from daemon.ports import UnavailableError
 from schemas.enums import DeviceState, NodeState
 from schemas.events import Device
@@ -31,6 +32,7 @@ async def plan_now(ctx: Context) -> Plan:
     while (waiting := await ctx.store.waiting(limit)).work:
         after = {job_id for work in waiting.work for job_id in work.after}
         nodes, held = await asyncio.gather(ctx.store.nodes(), ctx.store.held())
+        began_s = ctx.clock.monotonic()
         decided = plan(
             waiting.work,
             [_view(ctx, node) for node in nodes],
@@ -42,6 +44,7 @@ async def plan_now(ctx: Context) -> Plan:
             cut=waiting.cut,
             preempts=ctx.settings.preemption,
         )
+        ctx.meters.observe(PLAN, ctx.clock.monotonic() - began_s)
         if not decided.left or limit >= MOST_LOOKED_AT:
             return decided
         limit *= LOOK_FURTHER

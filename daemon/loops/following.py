@@ -9,9 +9,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from daemon.core.devices import cuda_names
+from daemon.core.work import WorkKind
 from daemon.logs import get_log
 from daemon.loops.context import Context, persistently
 from daemon.loops.reading import LogReader
+from daemon.metrics import SPAWN
 from daemon.ports import Run, RunEnd, RunSpec
 from daemon.swift.environment import training_env
 from schemas.jobs import TrainingJob
@@ -53,6 +55,14 @@ def spec_of(
         request_env=job.env,
     )
     return RunSpec(run_id=run_id, argv=argv, env=env, cwd=ctx.settings.work_path, log_path=log_path)
+
+
+async def spawn(ctx: Context, spec: RunSpec, kind: WorkKind) -> Run:
+    """Start a run. Raises `SpawnError`."""
+    began_s = ctx.clock.monotonic()
+    run = await ctx.runs.spawn(spec)
+    ctx.meters.observe(SPAWN, ctx.clock.monotonic() - began_s, kind=kind)
+    return run
 
 
 async def follow(run: Run, reader: LogReader, beside: tuple[Callable[[], Awaitable[None]], ...]) -> RunEnd:

@@ -23,7 +23,10 @@ from daemon.loops.context import Context
 from daemon.loops.handling.common import ElsewhereError, RefusedError, RepliedError, Sender
 from daemon.loops.handling.creating import job_id_of, withdraw_if_deleted
 from daemon.loops.handling.table import HANDLERS
+from daemon.metrics import COMMAND
+from daemon.metrics import COMMANDS as COMMANDS_DONE
 from daemon.ports import Delivery, UnavailableError
+from daemon.tracing import command_span, current_context
 from schemas.commands import COMMANDS, MAX_BODY_BYTES, QUERIES
 from schemas.enums import ReplyErrorCode
 from schemas.replies import Reply, ReplyError, faults_of
@@ -149,7 +152,9 @@ def _dead(code: ReplyErrorCode, message: str) -> DeadError:
 async def _work(ctx: Context, lane: _Lane) -> None:
     while lane.waiting or not lane.closed:
         if lane.waiting:
-            await _carry_out(ctx, lane.waiting.popleft(), lane.waiting)
+            ordered = lane.waiting.popleft()
+            with command_span(ordered.understood.command, ordered.delivery.trace):
+                await _carry_out(ctx, ordered, lane.waiting)
         else:
             lane.wake.clear()
             await lane.wake.wait()
@@ -226,6 +231,10 @@ async def _answer(ctx: Context, ordered: _Ordered, reply: Reply) -> None:
         await ctx.bus.ack(ordered.delivery)
     except UnavailableError as outage:  # not acknowledged: the broker sends it again, and the effect stays one
         log.warning("reply_waits", str(outage), command=ordered.understood.command)
+        return
+    command = ordered.understood.command
+    ctx.meters.observe(COMMAND, ctx.clock.monotonic() - ordered.since_s, command=command)
+    ctx.meters.add(COMMANDS_DONE, command=command, outcome=reply.error.code if reply.error else "ok")
 
 
 async def _reply_to(ctx: Context, delivery: Delivery, understood: Understood) -> Reply:
@@ -237,7 +246,7 @@ async def _reply_to(ctx: Context, delivery: Delivery, understood: Understood) ->
             if understood.command == "job.create" and delivery.redelivered:
                 await withdraw_if_deleted(ctx, job_id_of(message_id))
             return Reply.model_validate_json(remembered)
-    sender = Sender(owner=delivery.user_id, message_id=message_id)
+    sender = Sender(owner=delivery.user_id, message_id=message_id, trace=current_context())
     try:
         result = await HANDLERS[understood.command](ctx, understood.request, sender)
         payload = result.model_dump(mode="json") if isinstance(result, BaseModel) else result
@@ -298,3 +307,6 @@ async def _bury(ctx: Context, delivery: Delivery, error: ReplyError) -> None:
         await ctx.bus.dead_letter(delivery, f"{error.code}: {error.message}")
     except UnavailableError as outage:  # not acknowledged: the broker sends it again
         log.warning("command_dead_waits", str(outage), command=delivery.routing_key[:80])
+        return
+    command = delivery.routing_key if delivery.routing_key in COMMANDS else "unknown"  # a stranger's word is no label
+    ctx.meters.add(COMMANDS_DONE, command=command, outcome=error.code)

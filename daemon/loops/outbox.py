@@ -8,7 +8,10 @@ import asyncio
 
 from daemon.logs import get_log
 from daemon.loops.context import Context
+from daemon.metrics import EVENT_LAG, EVENTS
 from daemon.ports import Subject, UnavailableError
+from daemon.tracing import record_span
+from schemas.events import OutboxEvent
 
 log = get_log("outbox")
 
@@ -72,4 +75,14 @@ async def _publish_one(ctx: Context, subject: Subject, subject_id: str) -> None:
         return
     for event in events:
         await ctx.bus.publish(event)
+        _confirmed(ctx, event)
     await ctx.store.outbox_done(subject, subject_id, events)
+
+
+def _confirmed(ctx: Context, sent: OutboxEvent) -> None:
+    """Tell how long it took from the write to here."""
+    now = ctx.clock.now()
+    ctx.meters.add(EVENTS, type=sent.event.type)
+    ctx.meters.observe(EVENT_LAG, max(0.0, (now - sent.event.time).total_seconds()))
+    attributes = {"messaging.system": "rabbitmq", "messaging.message.id": sent.event.id, "event.type": sent.event.type}
+    record_span("publish event", sent.trace, begin=sent.event.time, end=now, attributes=attributes)

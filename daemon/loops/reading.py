@@ -12,6 +12,7 @@ from pathlib import Path
 from daemon.core.masking import mask
 from daemon.core.moves import About, about, source_of
 from daemon.loops.context import Context
+from daemon.metrics import LOG_READ
 from daemon.ports import Watch
 from daemon.swift.lines import Line, LineSplitter
 from schemas.events import LOG_TYPE, CloudEvent, LogData
@@ -59,6 +60,7 @@ class LogReader:
                     await self._take(self._splitter.feed(data[begin : begin + TURN_BYTES]))
                     await asyncio.sleep(0)
                 self._position += len(data)
+                self._ctx.meters.add(LOG_READ, len(data))
                 if not data and last_round:
                     break
                 if len(data) < CHUNK_BYTES and not last_round:

@@ -16,6 +16,7 @@ from daemon.logs import get_log
 from daemon.loops.context import Context, Postponed, Step, change_job, persistently
 from daemon.loops.fleet import MOST_WAITING, plan_now
 from daemon.loops.resuming import last_resumable
+from daemon.metrics import SCHEDULE
 from daemon.ports import ToolchainError, UnavailableError
 from daemon.swift.argv import datasets_of, export_argv, export_output, sft_argv
 from daemon.swift.checkpoints import step_of
@@ -43,6 +44,7 @@ async def scheduling(ctx: Context, begin: Begin) -> None:
         began_s = ctx.clock.monotonic()
         try:
             await schedule_once(ctx, begin)
+            ctx.meters.observe(SCHEDULE, ctx.clock.monotonic() - began_s)
         except UnavailableError as error:
             log.warning("scheduling_waits", str(error))
         took_s = ctx.clock.monotonic() - began_s
@@ -196,6 +198,7 @@ def _claim_export(ctx: Context, job: TrainingJob, start: Start, installed: Insta
         export_node_id=ctx.node_id,
         export_devices=start.devices,
         export_attempt=job.internal.export_attempt + 1,
+        export_started_at=ctx.clock.now(),
         export_argv=(*ctx.toolchain.command, *argv),
     )
 

@@ -18,6 +18,7 @@ from daemon.logs import get_log
 from daemon.loops.context import Context
 from daemon.loops.curve import FullMetrics
 from daemon.loops.recorder import Recorder
+from daemon.metrics import PROGRESS_EVENTS
 from daemon.swift.checkpoints import best_of, complete, step_of
 from daemon.swift.failures import Evidence
 from daemon.swift.lines import Line, LineSplitter
@@ -231,6 +232,7 @@ class Tracker:
             data=data.model_dump(mode="json"),
         )
         self._ctx.bus.publish_live(f"job.{data.job_id}.progress", event)
+        self._ctx.meters.add(PROGRESS_EVENTS)
 
 
 def _finite(value: float | None) -> float | None:

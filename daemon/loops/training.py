@@ -13,11 +13,12 @@ from daemon.core.lifecycle import HOLDS_DEVICES, Cause
 from daemon.core.moves import export_ordered, going_on, lost, move, preempted, queued
 from daemon.core.outcome import Ending, Verdict, Why, judge
 from daemon.core.retry import RetryDecision, decide
+from daemon.core.work import WorkKind
 from daemon.logs import get_log
 from daemon.loops.context import Context, change_job, persistently
 from daemon.loops.draining import note_end
 from daemon.loops.fleet import memory_left_mib
-from daemon.loops.following import LEASE_RAN_OUT, follow, read_job, spec_of, wait_gone
+from daemon.loops.following import LEASE_RAN_OUT, follow, read_job, spawn, spec_of, wait_gone
 from daemon.loops.reading import LogReader
 from daemon.loops.recorder import Recorder
 from daemon.loops.resuming import last_resumable
@@ -84,7 +85,7 @@ async def _take_up(ctx: Context, job: TrainingJob) -> Run | None:
     if job.status is not TrainingStatus.STARTING:
         return None
     path = Path(job.log_file_path or ctx.settings.log_path(job.training_type, job.id))
-    run = await ctx.runs.spawn(spec_of(ctx, job, run_id_of(job), job.swift_argv, path, job.devices))
+    run = await spawn(ctx, spec_of(ctx, job, run_id_of(job), job.swift_argv, path, job.devices), WorkKind.TRAIN)
     log.info("run_spawned", "started ms-swift", job_id=job.id, pid=run.pid, devices=list(job.devices))
     return run
 

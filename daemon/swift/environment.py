@@ -1,13 +1,14 @@
 """The environment of a training process.
 
 It inherits the daemon's own, so that an operator's HF_TOKEN, proxies and NCCL settings reach it, less what would
-mislead it: the daemon's settings (its secrets are among them), variables of a launcher around the daemon, and those
-that tie Python to the daemon's virtual environment. PYTHONPATH stays: operators use it for their own plug-ins.
+mislead it: the daemon's settings and those of its traces (secrets are among them), variables of a launcher around the
+daemon, and those that tie Python to the daemon's virtual environment. PYTHONPATH stays: operators use it for their own
+plug-ins.
 """
 
 from collections.abc import Mapping
 
-_DROPPED_PREFIXES = ("SWIFT_TRAINER_", "TORCHELASTIC_", "ACCELERATE_")
+_DROPPED_PREFIXES = ("SWIFT_TRAINER_", "OTEL_", "TORCHELASTIC_", "ACCELERATE_")
 _DROPPED = frozenset(
     {
         "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES",

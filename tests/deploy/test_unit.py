@@ -17,6 +17,7 @@ BUDGETS_S = [
     app.SUPERVISION_BUDGET_S,
     app.OUTBOX_BUDGET_S,
     app.NODE_BUDGET_S,
+    app.HTTP_BUDGET_S,
     app.CLOSE_BUDGET_S,
 ]
 
@@ -59,7 +60,8 @@ def test_the_time_to_stop_is_above_the_daemons_own_budgets() -> None:
 
 
 def test_the_times_that_its_comment_names_are_those_of_the_code() -> None:
-    named = re.search(r"intake (\d+), supervision (\d+), outbox (\d+), node (\d+), connections (\d+)", FILE.read_text())
+    stages = ("intake", "supervision", "outbox", "node", "HTTP", "connections")
+    named = re.search(", ".join(rf"{stage} (\d+)" for stage in stages), FILE.read_text())
     assert named is not None
     assert [float(number) for number in named.groups()] == BUDGETS_S
     beyond = re.search(r"ON_EXIT=stop it has to be (\d+) s above SWIFT_TRAINER_STOP_GRACE_SECONDS", FILE.read_text())

@@ -17,6 +17,7 @@ from daemon.adapters.cpu_devices import CpuSlots
 from daemon.adapters.manual_clock import ManualClock
 from daemon.adapters.memory_bus import MemoryBroker, MemoryBus
 from daemon.adapters.memory_files import MemoryFiles
+from daemon.adapters.memory_meters import MemoryMeters
 from daemon.adapters.memory_runs import MemoryRuns, Process
 from daemon.adapters.memory_store import MemoryStore
 from daemon.adapters.memory_toolchain import MemoryToolchain
@@ -171,6 +172,7 @@ class World:
             runs=runs,
             files=self.files,
             toolchain=toolchain,
+            meters=MemoryMeters(),
             environment={"PATH": "/bin", "HF_TOKEN": "of the operator"},
         )
         return Daemon(self, ctx, bus, bus_faults, runs, toolchain)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from random import Random
 
 from daemon.adapters.cpu_devices import CpuSlots
+from daemon.adapters.memory_meters import MemoryMeters
 from daemon.adapters.memory_runs import MemoryRuns
 from daemon.adapters.memory_toolchain import MemoryToolchain
 from daemon.app import serve
@@ -116,6 +117,7 @@ class Daemons:
             runs=node.runs,
             files=self._files,
             toolchain=MemoryToolchain(),
+            meters=MemoryMeters(),
             environment={"PATH": "/bin"},
             signals=LossySignals(self._stage, self._stage.dice(f"hints of {life.name}")),
         )

@@ -46,7 +46,8 @@ async def start(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
             return None
         if job.status is not S.PENDING:
             raise conflict(job, "started", "use job.resume" if job.status is not S.COMPLETED else "create a new job")
-        moved = queued(job, Cause.START, at=ctx.clock.now(), by=ctx.node_id, reason="start requested")
+        trace = sender.trace or job.internal.trace
+        moved = queued(job, Cause.START, at=ctx.clock.now(), by=ctx.node_id, reason="start requested", trace=trace)
         result = JobQueued(job_id=job.id, status=moved.status, message="queued")
         return with_reply(moved, sender.message_id, accepted("job.start", result))
 
@@ -81,6 +82,7 @@ async def resume(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
             retries_used=0,
             not_before=None,
             avoid_devices=(),
+            trace=sender.trace or job.internal.trace,
         )
         result = JobQueued(job_id=job.id, status=moved.status, message=reason)
         return with_reply(moved, sender.message_id, accepted("job.resume", result))
@@ -116,7 +118,7 @@ async def export(ctx: Context, request: ExportRequest, sender: Sender) -> JobAcc
     """Queue an export of a checkpoint of an ended job."""
     found = await get_job(ctx, request.job_id)
     try:
-        order = await _export_order(ctx, found, request)
+        order = (await _export_order(ctx, found, request)).model_copy(update={"trace": sender.trace})
     except RefusedError as refused:
         raise await _noted(ctx, "job.export", found, sender, refused) from None
     message = f"export of {order.checkpoint} queued"
@@ -128,7 +130,8 @@ async def export(ctx: Context, request: ExportRequest, sender: Sender) -> JobAcc
             raise conflict(job, "exported", "wait for its end, or stop it")
         if job.export_status in EXPORT_UNDER_WAY:
             before = job.internal.export_order
-            if before is not None and before.model_copy(update={"requested_at": order.requested_at}) == order:
+            again = {"requested_at": order.requested_at, "trace": order.trace}
+            if before is not None and before.model_copy(update=again) == order:
                 return None
             raise RefusedError(ReplyErrorCode.CONFLICT, f"job {job.id} is being exported already; wait for its end")
         moved = export_ordered(job, order, at=ctx.clock.now(), by=ctx.node_id)

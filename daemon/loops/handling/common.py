@@ -8,6 +8,7 @@ from daemon.loops.context import Context
 from schemas.enums import ReplyErrorCode
 from schemas.jobs import TrainingJob
 from schemas.replies import Fault, Reply, ReplyError
+from schemas.tracing import TraceContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,8 @@ class Sender:
     owner: str | None
     """The AMQP user, as RabbitMQ checked it."""
     message_id: str | None
+    trace: TraceContext | None = None
+    """The span in which it is carried out."""
 
 
 class RefusedError(Exception):

@@ -11,6 +11,7 @@ from daemon.logs import get_log
 from daemon.loops.context import Context
 from daemon.loops.handling.common import RefusedError, Sender, accepted, check_queue_quota, unless_replied
 from daemon.loops.handling.paths import check_paths, local_path
+from daemon.metrics import JOBS_CREATED
 from daemon.ports import FolderTakenError, ToolchainError
 from daemon.swift.options import check_extra_args
 from schemas.enums import ReplyErrorCode
@@ -55,6 +56,7 @@ async def create(ctx: Context, request: CreateRequest, sender: Sender) -> JobAcc
                 break
             continue
         ctx.signals.job_changed(job_id)
+        ctx.meters.add(JOBS_CREATED, training_type=job.training_type)
         if request.start:
             ctx.signals.scheduling.give()
         return _result(job)
@@ -149,7 +151,7 @@ def _document(ctx: Context, request: CreateRequest, sender: Sender, job_id: str,
     job = TRAINING_JOB.validate_python(
         {**fields, "id": job_id, "owner": sender.owner, "created_at": now, "run_dir": str(run_dir)}
     )
-    job = created(with_internal(job, output_lock=str(run_dir)), at=now, by=ctx.node_id)
+    job = created(with_internal(job, output_lock=str(run_dir), trace=sender.trace), at=now, by=ctx.node_id)
     if request.start:
         job = queued(job, Cause.START, at=now, by=ctx.node_id, reason="start requested with its creation")
     return with_reply(job, sender.message_id, accepted("job.create", _result(job)))

@@ -188,6 +188,10 @@ async def test_counts_have_every_status(store: Store) -> None:
     await store.insert_job(make_job("a", status=TrainingStatus.QUEUED))
     await store.insert_job(make_job("b", status=TrainingStatus.QUEUED, export_status=ExportStatus.FAILED))
     assert await store.counts() == {**dict.fromkeys(TrainingStatus, 0), "queued": 2}
+    census = await store.census()
+    assert census.pop((TrainingType.LLM, TrainingStatus.QUEUED)) == 2
+    assert set(census.values()) == {0}
+    assert len(census) == len(TrainingType) * len(TrainingStatus) - 1
 
 
 async def test_an_outage_of_the_twin_is_before_the_write_and_a_lost_answer_after_it() -> None:

@@ -55,6 +55,7 @@ async def test_no_query_scans_a_collection(mongo: MongoStore, database: str, doc
         await mongo.list_jobs(JobQuery(owner="o7"))
         await mongo.list_jobs(JobQuery(label=("team.x", "3")))
         await mongo.counts()
+        await mongo.census()
         assert len((await mongo.waiting(20)).work) == 6 * (20 // 6)  # of six owners
         assert await mongo.count_queued("o1") == 10
         assert len(await mongo.statuses(["j00001", "j00002", "nobody"])) == 2

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def _listed(value: object) -> object:
-    return value if isinstance(value, list) else [value]  # pyright: ignore[reportUnknownVariableType]
+    return value if isinstance(value, (list, tuple)) else (value,)  # pyright: ignore[reportUnknownVariableType]
 
 
 def _seconds(value: object) -> float:
@@ -95,6 +95,7 @@ class Webhook(Part):
     secret: Annotated[tuple[Written, ...], BeforeValidator(_listed), Field(min_length=1, max_length=4)]
     """`whsec_` and base64 of 24 to 64 bytes; a list while it is changed: each signs."""
     timeout_s: Annotated[float, Field(gt=0, le=60, strict=True)] = 10.0
+    """For connecting and for the answer each."""
     headers: Annotated[dict[Annotated[str, StringConstraints(pattern=HEADER_NAME)], Written], Field(max_length=20)] = {}
 
     @model_validator(mode="after")

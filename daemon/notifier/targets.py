@@ -101,6 +101,8 @@ def _webhook(webhook: Webhook, key: str, place: Place, environ: Mapping[str, str
         host, port = parts.hostname or "", parts.port
     except ValueError:
         raise TargetError((*place, "url"), "not a URL") from None
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise TargetError((*place, "url"), "not a URL: it has characters that have to be escaped")
     if parts.scheme not in {"http", "https"} or not host:
         raise TargetError((*place, "url"), "give a URL that begins with https:// (or http://) and names a host")
     shown = f"{parts.scheme}://{host}{f':{port}' if port else ''}/{MASK}"

@@ -31,7 +31,7 @@ class Tried:
     outcome: Outcome
 
 
-async def test_rules(loaded: Loaded, send: Send, clock: Clock) -> list[Tried]:
+async def try_rules(loaded: Loaded, send: Send, clock: Clock) -> list[Tried]:
     """Send a test message of each rule to each of its targets, once."""
 
     async def tried(rule: Rule, key: str) -> Tried:

@@ -20,6 +20,8 @@ from daemon.ports import Clock
 from schemas.events import CONTENT_TYPE
 
 MOST_CONNECTIONS, MOST_IDLE = 200, 20
+WHOLE = 2.0
+"""An attempt takes at most so many times its limit: connecting, sending and each piece of the answer have it alone."""
 
 
 class WebhookSender:
@@ -36,11 +38,13 @@ class WebhookSender:
         headers = {**to.headers, **signed, "content-type": CONTENT_TYPE}
         try:
             async with (
-                asyncio.timeout(to.timeout_s),
-                self._client.stream("POST", to.url, content=delivery.event, headers=headers) as answer,
+                asyncio.timeout(WHOLE * to.timeout_s),
+                self._client.stream(
+                    "POST", to.url, content=delivery.event, headers=headers, timeout=to.timeout_s
+                ) as answer,
             ):
                 return of_status(answer.status_code, answer.headers.get("retry-after"), self._clock.now())
-        except TimeoutError:
+        except (TimeoutError, httpx.TimeoutException):
             return Failed(f"no answer within {to.timeout_s:g} s")
         except (httpx.InvalidURL, httpx.UnsupportedProtocol):
             return Failed("the address is no URL", final=True)
@@ -53,6 +57,6 @@ async def webhook_sender(clock: Clock) -> AsyncGenerator[WebhookSender]:
     """A sender with its connections; TLS is verified against the system's CAs (or `SSL_CERT_FILE`)."""
     limits = httpx.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=MOST_IDLE)
     agent = {"user-agent": f"swift-trainer/{__version__}"}
-    async with httpx.AsyncClient(headers=agent, limits=limits, timeout=None, follow_redirects=False) as client:  # noqa: S113 - each request has a limit of its own, as a whole
+    async with httpx.AsyncClient(headers=agent, limits=limits, follow_redirects=False) as client:
         client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # a receiver leaves nothing behind here
         yield WebhookSender(client, clock)

@@ -1,17 +1,27 @@
 """What the tests of this room share: queues and buses of their own on the suite's RabbitMQ."""
 
 import uuid
+import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import aio_pika
 import pytest
 
 from daemon.adapters.rabbit import RabbitBus
+from daemon.notifier.apprise_target import knows
 from tests.e2e.conftest import data, make_model, make_settings, standin_settings, work
 
 __all__ = ["data", "make_model", "make_settings", "standin_settings", "work"]
 
 MakeQueue = Callable[[], Awaitable[str]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plugins() -> None:
+    """Apprise loads its plug-ins at the first URL, and one of them imports a module that Python will drop."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'imghdr' is deprecated", DeprecationWarning)
+        assert knows("json://127.0.0.1")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import json
 import socket
 import struct
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -54,6 +54,7 @@ class Receiver:
         self.script = list(script)
         self.port = 0
         self._closing = asyncio.Event()
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     @property
     def url(self) -> str:
@@ -73,6 +74,9 @@ class Receiver:
         return self.calls
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._open[task] = writer
         try:
             while (call := await _read(reader)) is not None:
                 self.calls.append(call)
@@ -90,9 +94,20 @@ class Receiver:
             return
         finally:
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+            del self._open[task]
 
     def close(self) -> None:
+        """Give up what hangs."""
         self._closing.set()
+
+    async def end(self) -> None:
+        """Close all connections."""
+        self.close()
+        for writer in self._open.values():
+            writer.transport.abort()
+        await asyncio.gather(*self._open)
 
 
 async def _read(reader: asyncio.StreamReader) -> Call | None:
@@ -122,5 +137,5 @@ async def receiver(*script: Answer | Literal["reset", "hang"], port: int = 0) ->
     try:
         yield found
     finally:
-        found.close()
         server.close()
+        await found.end()

@@ -23,7 +23,7 @@ def event(
     kind: str = "swift.job.status.v1", *, event_id: str = "", subject: str = "", at: datetime = TIME, **data: Any
 ) -> CloudEvent:
     """An event of a job that came to `status` (`completed`), or of another type with its own data."""
-    found = {**JOB, **({"job_id": subject} if subject else {})}
+    found: dict[str, object] = {**JOB, **({"job_id": subject} if subject else {})}
     if kind == "swift.job.status.v1":
         found["status"] = "completed"
     found.update(data)

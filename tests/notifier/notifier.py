@@ -78,3 +78,19 @@ async def notifier(folder: Path, rules: Path, settings: Mapping[str, str], *word
         yield found
     finally:
         await found.close()
+
+
+@asynccontextmanager
+async def printing(folder: Path, rules: Path, settings: Mapping[str, str]) -> AsyncGenerator[asyncio.Task[bytes]]:
+    """The first line that `--dry-run --json` prints."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "daemon.cli.main", "notify", str(rules), "--dry-run", "--json",
+        cwd=folder, env={**clean_environment(), "PYTHONPATH": str(REPO), "SECRET": SECRET, **settings},
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        yield asyncio.create_task(process.stdout.readline())
+    finally:
+        process.kill()
+        await process.communicate()

@@ -4,8 +4,8 @@
     make_definitions.py                                  print them without passwords: nobody can log in
     make_definitions.py --passwords FILE [--out FILE]    with the hashes of the passwords in FILE
 
-FILE has lines RABBITMQ_DAEMON_PASSWORD=..., and likewise for PUBLISHER, SUBSCRIBER and OPERATOR; other lines are
-ignored, so deploy/.env serves as it is. A role that has no line gets no user. `deploy/rabbitmq/README.md` says what
+FILE has lines RABBITMQ_DAEMON_PASSWORD=..., and likewise for PUBLISHER, SUBSCRIBER, OPERATOR and NOTIFIER; other lines
+are ignored, so deploy/.env serves as it is. A role that has no line gets no user. `deploy/rabbitmq/README.md` says what
 each user may do and why. The standard library alone.
 """
 
@@ -26,7 +26,7 @@ VHOST = "/"
 DAYS_MS = 24 * 60 * 60 * 1000
 MIB = 1024 * 1024
 
-USERS = {role: f"swift-{role}" for role in ("daemon", "publisher", "subscriber", "operator")}
+USERS = {role: f"swift-{role}" for role in ("daemon", "publisher", "subscriber", "operator", "notifier")}
 
 Json = dict[str, object]
 
@@ -64,7 +64,7 @@ def hash_of(password: str, salt: bytes | None = None) -> str:
 
 def permission(role: str) -> Json:
     """What a user may configure (declare, delete), write (publish, bind a queue) and read (consume, bind from)."""
-    own = own_queues(USERS[role])
+    own, told = own_queues(USERS[role]), r"swift\.notifications(\..+)?"
     configure, write, read = {
         # the default exchange (replies go there) is called amq.default here
         "daemon": (
@@ -75,6 +75,7 @@ def permission(role: str) -> Json:
         "publisher": (f"^({own})$", r"^swift\.commands$", f"^({own})$"),
         "subscriber": (f"^({own})$", f"^({own})$", rf"^({own}|swift\.events)$"),
         "operator": (f"^({own})$", rf"^({own}|swift\.commands)$", rf"^({own}|swift\.events|swift\.commands\.dead)$"),
+        "notifier": (f"^({own}|{told})$", f"^({own}|{told})$", rf"^({own}|{told}|swift\.events)$"),
     }[role]
     return {"user": USERS[role], "vhost": VHOST, "configure": configure, "write": write, "read": read}
 
@@ -93,6 +94,7 @@ def topic_permissions(role: str) -> list[Json]:
         "publisher": [(commands, r"^(job|params|gpu|queue|system)\..+|^node\.list$", "^$")],
         "subscriber": [(events, "^$", ".*")],
         "operator": [(commands, ".*", "^$"), (events, "^$", ".*")],
+        "notifier": [(events, "^$", r"^(job\.\*\.(status|export)|node\.\*)\.\*$")],
     }[role]
     return [
         {"user": USERS[role], "vhost": VHOST, "exchange": exchange, "write": write, "read": read}

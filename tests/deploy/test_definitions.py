@@ -55,7 +55,7 @@ def test_the_example_filled_with_passwords_gives_definitions(tmp_path: Path) -> 
     for _ in range(2):  # the second time changes nothing
         subprocess.run([sys.executable, fill_secrets.__file__, str(given)], check=True)
     passwords = re.findall(r"(?m)^[A-Z_]+_PASSWORD=(.*)$", given.read_text())
-    assert len(set(passwords)) == 6
+    assert len(set(passwords)) == 7
     assert given.stat().st_mode & 0o777 == 0o600
     assert make(given, out).returncode == 0
     made = out.read_text()

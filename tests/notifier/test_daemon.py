@@ -3,9 +3,10 @@ touched when nobody can be told."""
 
 import hashlib
 import hmac
+import signal
 from base64 import b64decode, b64encode
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.e2e.conftest import MakeModel, Settings
 from tests.e2e.harness import Probe, probe, running_daemon
 from tests.notifier.conftest import MakeQueue
 from tests.notifier.notifier import notifier
-from tests.notifier.receiver import Call, receiver
+from tests.notifier.receiver import HANG, RESET, Answer, Call, receiver
 from tests.notifier.samples import SECRET, webhook, written
 
 pytestmark = pytest.mark.services
@@ -86,3 +87,43 @@ rules:
         assert "导出" in messages[2].json["title"]
         assert SECRET not in told.log()
         assert "/hook" not in told.log()
+
+
+async def test_rules_that_fail_touch_no_job(
+    standin_settings: Settings, make_model: MakeModel, data: str, work: Path, tmp_path: Path, amqp_url: str,
+    make_queue: MakeQueue,
+) -> None:  # fmt: skip
+    """Nobody can be told, in each way that there is, and the notifier is killed: the job and its events are as ever."""
+    ways: list[Answer | Literal["reset", "hang"]] = [HANG, RESET, Answer(500), Answer(410), HANG, HANG]
+    async with receiver(*ways) as found, probe(amqp_url) as watched:
+        async with receiver() as gone:
+            nobody = gone.apprise
+        rules = written(
+            tmp_path,
+            f"""
+rules:
+  - name: nobody
+    when: {{}}
+    to: [{{{webhook(found.url)}}}, {{apprise: "{nobody}"}}]
+""",
+        )
+        queue = await make_queue()
+        async with (
+            running_daemon(standin_settings, work, watched),
+            notifier(tmp_path, rules, standin_settings, "--queue", queue) as told,
+        ):
+            before = await watched.dead_letters()
+            job = (await watched.call("job.create", request(make_model(steps=3), data)))["job_id"]
+            await found.came(1)
+            await told.stop(signal.SIGKILL)
+            await ended(watched, job, "completed")
+            await told.start()
+            await told.said("notification_failed", 3)
+            document = await watched.call("job.get", {"job_id": job})
+            history = (await watched.call("job.events", {"job_id": job}))["events"]
+            assert await watched.dead_letters() == before
+        assert (document["status"], document["error_code"], document["attempt"]) == ("completed", None, 1)
+        assert [event["data"]["status"] for event in history if "status" in event["data"]] == [
+            "pending", "queued", "starting", "running", "completed",
+        ]  # fmt: skip
+        assert [event["sequence"] for event in history] == list(range(1, len(history) + 1))

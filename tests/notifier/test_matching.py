@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.notifier.matching import matches, matching
@@ -56,6 +56,7 @@ def test_conditions(when: dict[str, Any], found: CloudEvent, expected: bool) -> 
 STATUSES = st.lists(st.sampled_from(TrainingStatus), min_size=1, unique=True)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(TrainingStatus), STATUSES, st.sampled_from(["alice", "bob"]), st.sampled_from(["alice", "*"]))
 def test_every_condition_has_to_hold(
     status: TrainingStatus, wanted: list[TrainingStatus], owner: str, glob: str

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.notifier.retries import (
@@ -28,6 +28,7 @@ def test_eight_attempts_take_about_an_hour() -> None:
     assert pause_s(MOST_ATTEMPTS, ANY_FAILURE, 0.5) is None
 
 
+@settings(deadline=None)
 @given(st.integers(1, MOST_ATTEMPTS - 1), st.floats(0, 1), st.floats(0, LONGEST_RETRY_AFTER_S) | st.none())
 def test_a_pause_is_bounded_jittered_and_not_shorter_than_asked_for(
     attempts: int, chance: float, retry_after: float | None
@@ -74,6 +75,7 @@ def test_retry_after(header: str | None, seconds: float | None) -> None:
     assert seconds_of(header, NOW) == seconds
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_a_strange_retry_after_harms_nobody(header: str) -> None:
     found = seconds_of(header, NOW)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.notifier.events import MOST_BYTES, StrangeEventError, facts_of
@@ -94,6 +94,7 @@ def test_templates_take_the_contracts_own_words_and_nothing_is_translated_in_the
     assert body == "alice: out_of_memory\nr"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_a_template_is_refused_or_filled_and_never_run(template: str) -> None:
     if not template_faults(template):

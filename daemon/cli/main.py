@@ -9,7 +9,18 @@ import sys
 
 import typer
 
-from daemon.cli import calling, contract, dead, doctor, following, gateway, jobs, nodes, submitting
+from daemon.cli import (
+    calling,
+    contract,
+    dead,
+    doctor,
+    following,
+    gateway,
+    jobs,
+    nodes,
+    notifying,
+    submitting,
+)
 
 app = typer.Typer(
     help="Order and follow ms-swift trainings over RabbitMQ. The broker is SWIFT_TRAINER_AMQP_URL. "
@@ -36,6 +47,7 @@ app.command()(nodes.undrain)
 app.command()(nodes.status)
 app.command()(doctor.doctor)
 app.add_typer(dead.app, name="dead")
+app.command()(notifying.notify)
 app.command()(contract.params)
 app.command()(contract.schema)
 app.command()(calling.call)

@@ -4,7 +4,7 @@
     make_definitions.py                                  print them without passwords: nobody can log in
     make_definitions.py --passwords FILE [--out FILE]    with the hashes of the passwords in FILE
 
-FILE has lines RABBITMQ_DAEMON_PASSWORD=..., and likewise for PUBLISHER, SUBSCRIBER, OPERATOR and GATEWAY; other lines
+FILE has lines RABBITMQ_DAEMON_PASSWORD=..., and likewise for the other roles (in capitals); other lines
 are ignored, so deploy/.env serves as it is. A role that has no line gets no user. `deploy/rabbitmq/README.md` says what
 each user may do and why. The standard library alone.
 """
@@ -26,7 +26,7 @@ VHOST = "/"
 DAYS_MS = 24 * 60 * 60 * 1000
 MIB = 1024 * 1024
 
-USERS = {role: f"swift-{role}" for role in ("daemon", "publisher", "subscriber", "operator", "gateway")}
+USERS = {role: f"swift-{role}" for role in ("daemon", "publisher", "subscriber", "operator", "gateway", "notifier")}
 TAGS = {"gateway": ["impersonator"]}
 """The gateway acts for the owners of its tokens: RabbitMQ lets it name any user as a message's `user_id`."""
 
@@ -66,7 +66,7 @@ def hash_of(password: str, salt: bytes | None = None) -> str:
 
 def permission(role: str) -> Json:
     """What a user may configure (declare, delete), write (publish, bind a queue) and read (consume, bind from)."""
-    own = own_queues(USERS[role])
+    own, told = own_queues(USERS[role]), r"swift\.notifications(\..+)?"
     configure, write, read = {
         # the default exchange (replies go there) is called amq.default here
         "daemon": (
@@ -78,6 +78,7 @@ def permission(role: str) -> Json:
         "subscriber": (f"^({own})$", f"^({own})$", rf"^({own}|swift\.events)$"),
         "operator": (f"^({own})$", rf"^({own}|swift\.commands)$", rf"^({own}|swift\.events|swift\.commands\.dead)$"),
         "gateway": (f"^({own})$", rf"^({own}|swift\.commands)$", rf"^({own}|swift\.events)$"),
+        "notifier": (f"^({own}|{told})$", f"^({own}|{told})$", rf"^({own}|{told}|swift\.events)$"),
     }[role]
     return {"user": USERS[role], "vhost": VHOST, "configure": configure, "write": write, "read": read}
 
@@ -97,6 +98,7 @@ def topic_permissions(role: str) -> list[Json]:
         "subscriber": [(events, "^$", ".*")],
         "operator": [(commands, ".*", "^$"), (events, "^$", ".*")],
         "gateway": [(commands, ".*", "^$"), (events, "^$", ".*")],
+        "notifier": [(events, "^$", r"^(job\.\*\.(status|export)|node\.\*)\.\*$")],
     }[role]
     return [
         {"user": USERS[role], "vhost": VHOST, "exchange": exchange, "write": write, "read": read}

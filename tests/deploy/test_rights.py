@@ -12,6 +12,7 @@ from aio_pika.exceptions import ProbableAuthenticationError
 from aiormq.exceptions import ChannelAccessRefused
 
 from daemon.client import Client, ClientError
+from daemon.notifier.listening import have_queue, live_events
 from schemas.events import CloudEvent, OutboxEvent
 from tests.deploy.broker import LIMIT_S, Broker
 
@@ -82,6 +83,7 @@ MAY = {
     "publisher": {"publish a command", "dead-letter into commands"},
     "operator": {"publish a command", "dead-letter into commands", "drain a node", "read dead letters"},
     "gateway": {"publish a command", "dead-letter into commands", "drain a node"},
+    "notifier": set[str](),
 }
 
 
@@ -167,6 +169,25 @@ async def test_a_subscribers_named_queue_keeps_events_while_it_is_away(broker: B
             found = await first(queue)
             await queue.delete()
     assert found.message_id == sent.id
+
+
+async def test_the_notifier_has_its_queue_and_follows_nothing_but_what_it_tells_of(broker: Broker) -> None:
+    sent = event()
+    async with broker.bus() as bus, Client(broker.url("notifier")) as client:
+        async with client.channel() as channel:
+            queue = await have_queue(client, channel, "swift.notifications")
+            await bus.publish(OutboxEvent(sequence=1, routing_key="job.j1.status.completed", event=sent))
+            assert (await first(queue)).message_id == sent.id
+            await queue.delete(if_unused=False, if_empty=False)
+        async with live_events(client) as found:
+            await bus.publish(OutboxEvent(sequence=1, routing_key="node.n1.offline", event=sent))
+            async with asyncio.timeout(LIMIT_S):
+                assert CloudEvent.model_validate_json(await anext(found)).id == sent.id
+        for binding in ("#", "job.*.log", "job.#"):
+            async with client.channel() as channel:
+                queue = await channel.declare_queue(exclusive=True)
+                with pytest.raises(ChannelAccessRefused):
+                    await queue.bind("swift.events", binding)
 
 
 def event() -> CloudEvent:

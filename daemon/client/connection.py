@@ -37,6 +37,10 @@ EVENTS_KEPT = 100_000
 AWAY = (AMQPConnectionError, ChannelInvalidStateError, RuntimeError)
 """What aio-pika raises where the connection is gone; a bare RuntimeError of its own among them."""
 
+URL_SETTING, CA_SETTING = "SWIFT_TRAINER_AMQP_URL", "SWIFT_TRAINER_AMQP_CA_FILE"
+UNVERIFIED = "certificate verify failed"
+"""As OpenSSL words it."""
+
 Json = dict[str, Any]
 _log = logging.getLogger(__name__)
 
@@ -66,7 +70,8 @@ class Connection:
                 self._stack = stack.pop_all()
         except (AMQPError, OSError, TimeoutError, ValueError, RuntimeError) as error:
             said = mask(str(error)) or type(error).__name__
-            raise BrokerAwayError(f"the broker can't be reached ({said}); check SWIFT_TRAINER_AMQP_URL") from None
+            look_at = f"the host in {URL_SETTING} and {CA_SETTING}" if UNVERIFIED in said else URL_SETTING
+            raise BrokerAwayError(f"the broker can't be reached ({said}); check {look_at}") from None
         return self
 
     async def __aexit__(self, *error: object) -> None:

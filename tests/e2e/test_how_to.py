@@ -13,22 +13,39 @@ from pymongo import MongoClient
 from tests.e2e.conftest import MakeModel, Settings
 from tests.e2e.harness import REPO, clean_environment, probe, running_daemon
 
-PAGES = ("backup-and-restore", "upgrade")
+FOLDER = REPO / "docs" / "how-to"
 NOT_RUN = {
-    "sudo ": "installs into the system, or asks systemd; tests/deploy tries the unit, `make lock` the installs",
+    "sudoedit": "asks a person",
+    "sudo": "installs into the system, or asks systemd; tests/deploy tries the unit, `make lock` the installs",
+    "journalctl": "needs the unit",
+    "docker": "needs a Docker engine; tests/deploy checks the files against their schemas",
+    "cd": "the folder of the next ones",
+    "cp": "tests/deploy/test_definitions.py does the same with the same files",
+    "mkdir": "makes a folder",
+    "python3": "tests/deploy/test_definitions.py runs them",
+    "MONGODB_DAEMON_PASSWORD": "needs mongosh; tests/deploy/test_mongodb.py tries the script",
+    "SWIFT_TRAINER": "settings; tests/adapters/bus/test_rabbit.py tries TLS, tests/e2e/http the gateway",
 }
-"""How a command begins that is not run, and why."""
+"""What a command begins with that is not run, and why."""
 
 
 def commands(page: str) -> list[str]:
-    """The lines of the page's shell blocks."""
-    text = (REPO / "docs" / "how-to" / f"{page}.md").read_text()
-    return [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    """The commands of the page's shell blocks, each on one line."""
+    text = (FOLDER / f"{page}.md").read_text().replace("\\\n", " ")
+    return [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines() if line]
+
+
+def begins(line: str) -> str:
+    """What a command begins with."""
+    word = shlex.split(line, comments=True)[0]
+    return next((name for name in NOT_RUN if word == name or word.startswith((f"{name}_", f"{name}="))), "")
 
 
 async def run(line: str, folder: Path, settings: Settings) -> str:
     """Run a command as a person would, in the checkout but for its files; what it printed."""
-    shown = line.replace(".venv/bin/", f"{Path(sys.executable).parent}/").replace("deploy/", f"{REPO}/deploy/")
+    programs = f"{Path(sys.executable).parent}/"
+    shown = line.replace(".venv/bin/", "").replace("deploy/", f"{REPO}/deploy/")
+    shown = re.sub(r"^(python|swift-trainerd?) ", lambda name: f"{programs}{name[0]}", shown)
     process = await asyncio.create_subprocess_exec(
         "bash",
         "-euc",
@@ -44,17 +61,29 @@ async def run(line: str, folder: Path, settings: Settings) -> str:
     return out.decode()
 
 
-def test_what_is_not_run_is_named() -> None:
-    for page in PAGES:
-        for line in commands(page):
-            runs = not any(line.startswith(start) for start in NOT_RUN)
-            assert runs is (line in TRIED), line
-            assert shlex.split(line)
-
-
 SAVE, RESTORE, STATE = commands("backup-and-restore")
 STATUS = commands("upgrade")[0]
-TRIED = {SAVE, RESTORE, STATE, STATUS}
+WITH_A_DAEMON = {
+    page: [line for line in commands(page) if not begins(line)]
+    for page in ("deploy-one-host", "deploy-many-hosts", "tls-and-users", "troubleshooting")
+}
+
+
+def test_every_command_is_run_or_named_with_a_reason() -> None:
+    run_here = {SAVE, RESTORE, STATE, STATUS, *(line for lines in WITH_A_DAEMON.values() for line in lines)}
+    others = {"notifications"}  # tests/notifier runs that page's
+    for page in {path.stem for path in FOLDER.glob("*.md")} - others:
+        for line in commands(page):
+            assert (line in run_here) is not bool(begins(line)), line
+
+
+@pytest.mark.services
+async def test_what_needs_a_daemon(standin_settings: Settings, work: Path, amqp_url: str, tmp_path: Path) -> None:
+    own = {**standin_settings, "SWIFT_TRAINER_GATEWAY_TOKENS": str(tmp_path / "tokens.json")}
+    async with probe(amqp_url) as found, running_daemon(standin_settings, work, found):
+        for lines in WITH_A_DAEMON.values():
+            for line in lines:
+                await run(line.replace("NODE", "node-1"), tmp_path, own)
 
 
 @pytest.mark.services

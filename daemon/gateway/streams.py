@@ -130,7 +130,8 @@ class _Following:
                 async for event in _heard(listener):
                     async for part in self._told(event):
                         yield part
-                    if event is not None and event.type in {STATUS_TYPE, EXPORT_TYPE} and await self._has_ended():
+                    # after a silence too: a job that was deleted tells nothing more, and an event may be lost
+                    if (event is None or event.type in {STATUS_TYPE, EXPORT_TYPE}) and await self._has_ended():
                         async for part in self._rest():
                             yield part
                         return

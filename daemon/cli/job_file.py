@@ -1,15 +1,27 @@
-"""A create request from a file: YAML (JSON is YAML) and `--set name=value`.
+"""A create request from a file: YAML (JSON is YAML) and `--set name=value`; and where in the file a fault is.
 
 YAML as its core schema reads it, not as PyYAML does by itself: `1e-4` is a number, `no` and a date are texts.
 """
 
+import difflib
+import json
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import cast
 
 import yaml
 
+from schemas.kinds import LLMTrainingJobCreateRequest, VLMTrainingJobCreateRequest
+from schemas.replies import Fault, Loc
+
 SHORT_NAMES = {"lr": "learning_rate"}
+UNKNOWN_FIELD = "is not a field here"
+"""As the daemon words it."""
+FIELDS: dict[object, list[str]] = {
+    "llm": list(LLMTrainingJobCreateRequest.model_fields),
+    "vlm": list(VLMTrainingJobCreateRequest.model_fields),
+}
 Body = dict[str, object]
 
 
@@ -26,7 +38,9 @@ class _Loader(yaml.SafeLoader):
         names: list[object] = [key.value for key, _ in node.value]
         for position, name in enumerate(names):
             if name != "<<" and name in names[:position]:
-                raise yaml.constructor.ConstructorError(None, None, f"{name} stands here twice", node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{name} stands here twice", node.value[position][0].start_mark
+                )
         return cast("dict[Hashable, object]", super().construct_mapping(node, deep=deep))
 
 
@@ -42,19 +56,67 @@ for _tag, _form in (
     )
 
 
-def read_request(text: str, settings: Iterable[str] = ()) -> Body:
+@dataclass(frozen=True)
+class JobFile:
+    """A request, and the lines (1 is the first) that its parts stand in; what `--set` gave stands in none."""
+
+    request: Body
+    lines: Mapping[Loc, int]
+
+    def line_of(self, loc: Loc) -> int | None:
+        """The line of a part, or of the nearest part around it."""
+        while loc:
+            if loc in self.lines:
+                return self.lines[loc]
+            loc = loc[:-1]
+        return None
+
+    def said_of(self, fault: Fault) -> str:
+        """What is wrong with a part, with the name that was probably meant."""
+        said = f"{'.'.join(map(str, fault.loc))}: {fault.message}"
+        if fault.message != UNKNOWN_FIELD or len(fault.loc) != 1:
+            return said
+        known = FIELDS.get(self.request.get("training_type"), [])
+        meant = difflib.get_close_matches(str(fault.loc[0]), known, 1)
+        return f"{said}; did you mean {meant[0]}?" if meant else said
+
+
+def read_job(text: str, settings: Iterable[str] = ()) -> JobFile:
     """The request that a file's text describes, with the settings applied. Raises `JobFileError`."""
     found = _loaded(text, "the file")
     if not isinstance(found, dict):
         raise JobFileError("the file must hold one object: names with values")
     body = cast("dict[object, object]", found)
     request: Body = {str(name): value for name, value in body.items()}
+    tree = cast("yaml.Node", yaml.compose(text, Loader=_Loader))  # pyright: ignore[reportUnknownMemberType]
+    lines = dict(_lines(tree))
     for setting in settings:
-        _set(request, setting)
-    return request
+        place = _set(request, setting)
+        lines = {loc: line for loc, line in lines.items() if loc[: len(place)] != place}
+    try:
+        json.dumps(request)
+    except (ValueError, RecursionError):
+        raise JobFileError("the file holds something that contains itself") from None
+    return JobFile(request, lines)
 
 
-def _set(request: Body, setting: str) -> None:
+def _lines(node: yaml.Node, above: Loc = (), around: tuple[yaml.Node, ...] = ()) -> Iterator[tuple[Loc, int]]:
+    """Each part below a node with its line; what contains itself is told once."""
+    if node in around:
+        return
+    if isinstance(node, yaml.MappingNode):
+        parts = [(str(key.value), key, value) for key, value in node.value]
+    elif isinstance(node, yaml.SequenceNode):
+        parts = [(number, value, value) for number, value in enumerate(node.value)]
+    else:
+        return
+    for name, start, value in parts:
+        yield (*above, name), start.start_mark.line + 1
+        yield from _lines(value, (*above, name), (*around, node))
+
+
+def _set(request: Body, setting: str) -> Loc:
+    """Apply `name=value`; the part that it set."""
     name, equals, text = setting.partition("=")
     if not equals or not all(name.split(".")):
         raise JobFileError(f"--set {setting}: give name=value, as --set lr=2e-4 or --set labels.team=vision")
@@ -66,10 +128,19 @@ def _set(request: Body, setting: str) -> None:
             raise JobFileError(f"--set {setting}: {part} has a value of its own, nothing goes below it")
         place = cast("Body", below)
     place[last] = _loaded(text, f"--set {name}")
+    return (*above, last)
 
 
 def _loaded(text: str, where: str) -> object:
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with fewer types
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise JobFileError(f"{where} is neither YAML nor JSON: {' '.join(str(error).split())}") from None
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
+        raise JobFileError(f"{where} is neither YAML nor JSON: {_why(error)}") from None
+
+
+def _why(error: Exception) -> str:
+    """What a parser says, in one line: where, then what."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark, problem = error.problem_mark, " ".join(filter(None, (error.problem, error.context)))
+        return f"line {mark.line + 1}, column {mark.column + 1}: {' '.join(problem.split())}"
+    return "it is nested too deep" if isinstance(error, RecursionError) else " ".join(str(error).split())

@@ -1,14 +1,18 @@
 """Jobs: list them, show one, and order what is to happen to it."""
 
+import sys
 from typing import Annotated
 
 import typer
 
+from daemon.cli.following import follow_job
 from daemon.cli.ids import full_id
-from daemon.cli.output import age_text, say, show_document, show_fields, show_table
-from daemon.cli.session import AsJson, JobId, Url, run
+from daemon.cli.output import age_text, safe, say, show_document, show_fields, show_table
+from daemon.cli.session import EXIT_REFUSED, AsJson, JobId, Url, run
 from daemon.client import Client, Json
-from schemas.enums import TrainingStatus, TrainingType
+from schemas.enums import ExportStatus, TrainingStatus, TrainingType
+
+Watch = Annotated[bool, typer.Option("--watch", help="follow it to its end; exit with 1 if it fails")]
 
 COLUMNS = ("JOB", "TYPE", "STATUS", "PROGRESS", "LOSS", "NODE", "DEVICES", "OWNER", "AGE", "MODEL", "LABELS")
 SHOWN_FIRST = (
@@ -78,9 +82,9 @@ def show(job: JobId, *, as_json: AsJson = False, url: Url = None) -> None:
     run(url, act)
 
 
-def start(job: JobId, *, as_json: AsJson = False, url: Url = None) -> None:
+def start(job: JobId, *, watch: Watch = False, as_json: AsJson = False, url: Url = None) -> None:
     """Queue a pending job."""
-    _order("job.start", job, {}, as_json=as_json, url=url)
+    _order("job.start", job, {}, watch=watch, as_json=as_json, url=url)
 
 
 def stop(
@@ -96,9 +100,9 @@ def stop(
     _order("job.stop", job, body, as_json=as_json, url=url)
 
 
-def resume(job: JobId, *, as_json: AsJson = False, url: Url = None) -> None:
+def resume(job: JobId, *, watch: Watch = False, as_json: AsJson = False, url: Url = None) -> None:
     """Queue a failed or cancelled job again, from its last checkpoint."""
-    _order("job.resume", job, {}, as_json=as_json, url=url)
+    _order("job.resume", job, {}, watch=watch, as_json=as_json, url=url)
 
 
 def export(
@@ -108,6 +112,7 @@ def export(
     merge: Annotated[bool, typer.Option("--merge/--no-merge", help="merge the adapter into the model")] = True,
     quant_method: Annotated[str | None, typer.Option(help="quantize by this method")] = None,
     quant_bits: Annotated[int | None, typer.Option(help="bits per weight, with --quant-method")] = None,
+    watch: Watch = False,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
@@ -115,26 +120,34 @@ def export(
     body: Json = {"checkpoint": checkpoint, "merge_lora": merge}
     body |= {} if quant_method is None else {"quant_method": quant_method}
     body |= {} if quant_bits is None else {"quant_bits": quant_bits}
-    _order("job.export", job, body, as_json=as_json, url=url)
+    _order("job.export", job, body, watch=watch, as_json=as_json, url=url)
 
 
 def delete(
     job: JobId,
     *,
     purge: Annotated[bool, typer.Option("--purge", help="remove its run folder too, checkpoints and all")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="with --purge on a terminal: don't ask")] = False,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """Delete a job that has ended."""
+    """Delete a job that has ended. With --purge a person at a terminal is asked first; a script is not."""
+    if purge and not yes and sys.stdin.isatty():
+        typer.confirm(f"delete job {safe(job)} with its run folder and all its checkpoints?", abort=True, err=True)
     _order("job.delete", job, {"purge_output": purge}, as_json=as_json, url=url)
 
 
-def _order(command: str, job: str, body: Json, *, as_json: bool, url: str | None) -> None:
-    """Send a command about a job and say what happens now."""
+def _order(command: str, job: str, body: Json, *, as_json: bool, url: str | None, watch: bool = False) -> None:
+    """Send a command about a job and say what happens now; with `watch` follow the job to its end."""
 
     async def act(client: Client) -> None:
         job_id = await full_id(client, job)
         show_accepted(await client.call(command, {"job_id": job_id, **body}), as_json=as_json)
+        if watch:
+            ended = await follow_job(client, job_id, as_json=as_json)
+            exported = ended.export is ExportStatus.COMPLETED
+            if not (exported if command == "job.export" else ended.succeeded):
+                raise typer.Exit(EXIT_REFUSED)
 
     run(url, act)
 

@@ -4,11 +4,12 @@ from typing import Annotated
 
 import typer
 
+from daemon.cli.completing import node_ids
 from daemon.cli.output import age_text, say, show_document, show_fields, show_table
 from daemon.cli.session import EXIT_USAGE, AsJson, Url, fail, run
 from daemon.client import Client, Json
 
-Node = Annotated[str, typer.Argument(help="a node's id, as `nodes` shows it")]
+Node = Annotated[str, typer.Argument(help="a node's id, as `nodes` shows it", autocompletion=node_ids)]
 Devices = Annotated[str | None, typer.Option(help="only these devices, by index: 0,2")]
 
 

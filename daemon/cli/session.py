@@ -7,6 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 from pydantic import ValidationError
 
+from daemon.cli.completing import job_ids
 from daemon.cli.output import safe
 from daemon.client import Client, ClientError, RefusedError
 from daemon.settings import Settings, setting_faults
@@ -15,7 +16,10 @@ EXIT_REFUSED, EXIT_USAGE, EXIT_NO_ANSWER, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 Url = Annotated[str | None, typer.Option("--url", help="AMQP URL, in place of SWIFT_TRAINER_AMQP_URL")]
 AsJson = Annotated[bool, typer.Option("--json", help="for programs: one JSON document, or one JSON line an item")]
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="a job's id, or as much of its beginning as is unique")]
+JobId = Annotated[
+    str,
+    typer.Argument(metavar="JOB", help="a job's id, or as much of its beginning as is unique", autocompletion=job_ids),
+]
 
 
 def run(url: str | None, act: Callable[[Client], Awaitable[None]]) -> None:

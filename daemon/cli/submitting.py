@@ -1,4 +1,4 @@
-"""Submitting a job from a file."""
+"""Submitting jobs from files."""
 
 import sys
 from pathlib import Path
@@ -7,14 +7,18 @@ from typing import Annotated
 import typer
 
 from daemon.cli.following import follow_to_the_end
-from daemon.cli.job_file import JobFileError, read_request
+from daemon.cli.job_file import JobFile, JobFileError, read_job
 from daemon.cli.jobs import show_accepted
-from daemon.cli.session import EXIT_USAGE, AsJson, Url, fail, run
-from daemon.client import Client
+from daemon.cli.output import safe, show_line
+from daemon.cli.session import EXIT_REFUSED, EXIT_USAGE, AsJson, Url, fail, run
+from daemon.client import Client, RefusedError
 
 
 def submit(
-    file: Annotated[str, typer.Argument(help="YAML or JSON with the fields of a create request, or - for stdin")],
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE...", help="YAML or JSON with the fields of a create request; - for stdin"),
+    ],
     *,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="name=value over the file's, with dots: labels.team=vision")
@@ -25,23 +29,58 @@ def submit(
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """Create a job from a file. Paths in it are the daemon's, relative ones below its work folder."""
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-        request = read_request(text, settings or [])
-    except OSError as error:
-        fail(f"can't read {file}: {error.strerror}", EXIT_USAGE)
-    except UnicodeDecodeError:
-        fail(f"{file} is not UTF-8 text", EXIT_USAGE)
-    except JobFileError as error:
-        fail(f"{file}: {error}", EXIT_USAGE)
-    if start or watch:
-        request["start"] = True
+    """Create a job from each file. Paths in it are the daemon's, relative ones below its work folder.
+
+    All files are read before the first job is created. Of one that is refused each fault is told with its line, the
+    others are created, and the exit code is 1.
+    """
+    if message_id is not None and len(files) > 1:
+        fail("--message-id names one job; give one file with it", EXIT_USAGE)
+    jobs = {file: _read(file, settings or []) for file in files}
 
     async def act(client: Client) -> None:
-        result = await client.call("job.create", request, message_id=message_id)
-        show_accepted(result, as_json=as_json)
-        if watch:
-            await follow_to_the_end(client, result["job_id"], as_json=as_json)
+        created: list[str] = []
+        for file, job in jobs.items():
+            body = {**job.request, "start": True} if start or watch else job.request
+            try:
+                result = await client.call("job.create", body, message_id=message_id)
+            except RefusedError as error:
+                _tell_faults(file, job, error)
+                continue
+            created.append(result["job_id"])
+            if as_json and len(jobs) > 1:
+                show_line(result)
+            else:
+                show_accepted(result, as_json=as_json)
+        if watch and created:
+            await follow_to_the_end(client, created, as_json=as_json)
+        if len(created) < len(jobs):
+            raise typer.Exit(EXIT_REFUSED)
 
     run(url, act)
+
+
+def _read(file: str, settings: list[str]) -> JobFile:
+    """The job of a file; a mistake is told and ends the program."""
+    name = "standard input" if file == "-" else file
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        return read_job(text, settings)
+    except OSError as error:
+        fail(f"can't read {name}: {error.strerror}", EXIT_USAGE)
+    except UnicodeDecodeError:
+        fail(f"{name} is not UTF-8 text", EXIT_USAGE)
+    except (JobFileError, ValueError) as error:  # ValueError: a NUL in the name
+        fail(f"{name}: {error}", EXIT_USAGE)
+
+
+def _tell_faults(file: str, job: JobFile, error: RefusedError) -> None:
+    """Say all that is wrong with a file, each fault with its line."""
+    name = "stdin" if file == "-" else file
+    for line, fault in sorted(
+        ((job.line_of(fault.loc) or 0, fault) for fault in error.details), key=lambda one: one[0]
+    ):
+        typer.echo(safe(f"{name}:{line}: {job.said_of(fault)}" if line else f"{name}: {job.said_of(fault)}"), err=True)
+    number = len(error.details)
+    counted = f"{error.code}: {'one fault' if number == 1 else f'{number} faults'}"
+    typer.echo(safe(f"swift-trainer: {name}: {counted if number else error}; no job was created"), err=True)

@@ -76,12 +76,13 @@ class Client(Commands):
             command, body or {}, message_id=message_id or uuid.uuid4().hex, owner=owner, timeout_s=timeout_s
         )
 
-    def events(self, binding: str = "#") -> AbstractAsyncContextManager[AsyncIterator[CloudEvent]]:
-        """Events whose routing key matches `binding`, from the entry of the block on; they end with the connection.
+    def events(self, *bindings: str) -> AbstractAsyncContextManager[AsyncIterator[CloudEvent]]:
+        """Events whose routing key matches one of `bindings` (none given: all), from the entry of the block on.
 
-        An event that can't be read is skipped, logged and counted (`unreadable`). Raises `ClientError`.
+        They end with the connection. An event that can't be read is skipped, logged and counted (`unreadable`). Raises
+        `ClientError`.
         """
-        return self._connection.events(binding)
+        return self._connection.events(*bindings or ("#",))
 
     def channel(self) -> AbstractAsyncContextManager[AbstractChannel]:
         """A channel of its own with publisher confirms, for who works on a queue; raises aio-pika's errors."""

@@ -129,13 +129,13 @@ class Connection:
         return dict(reply.result or {})
 
     @asynccontextmanager
-    async def events(self, binding: str) -> AsyncGenerator[AsyncIterator[CloudEvent]]:
-        """Events whose routing key matches `binding`; as `Client.events`."""
+    async def events(self, *bindings: str) -> AsyncGenerator[AsyncIterator[CloudEvent]]:
+        """Events whose routing key matches one of `bindings`; as `Client.events`."""
         async with AsyncExitStack() as stack:
             try:
                 channel = await self._connection.channel()
                 stack.push_async_callback(channel.close)
-                queue = await _subscribed(channel, binding)
+                queue = await _subscribed(channel, bindings)
                 messages = await stack.enter_async_context(queue.iterator(no_ack=True))
             except AWAY as error:
                 raise BrokerAwayError(f"can't subscribe to {EVENTS_EXCHANGE}: {mask(str(error))}") from None
@@ -171,8 +171,9 @@ class Connection:
             waiting.set_result(message.body)
 
 
-async def _subscribed(channel: AbstractChannel, binding: str) -> AbstractQueue:
-    """A queue of ours alone that gets what matches."""
+async def _subscribed(channel: AbstractChannel, bindings: tuple[str, ...]) -> AbstractQueue:
+    """A queue of ours alone that gets what matches, each event once."""
     queue = await channel.declare_queue(exclusive=True, auto_delete=True, arguments={"x-max-length": EVENTS_KEPT})
-    await queue.bind(EVENTS_EXCHANGE, binding)
+    for binding in bindings:
+        await queue.bind(EVENTS_EXCHANGE, binding)
     return queue

@@ -77,7 +77,7 @@ class Watch:
         """What comes while a subscription stands, first what came before it; sets `ended` when there is no more."""
         async for event in self._caught_up():
             yield event
-        async with aclosing(_with_looks(live)) as coming:
+        async with aclosing(with_looks(live, LOOK_AGAIN_S)) as coming:
             while not self.ended:
                 event = await anext(coming, Sign.GONE)
                 if event is Sign.GONE:
@@ -122,12 +122,12 @@ def _may_be_the_end(event: CloudEvent) -> bool:
     return event.type == EXPORT_TYPE and event.data.get("export_status") not in EXPORT_UNDER_WAY
 
 
-async def _with_looks(live: AsyncIterator[CloudEvent]) -> AsyncGenerator[CloudEvent | Sign]:
-    """The events, and `Sign.LOOK` where none came for a while; ends with the subscription."""
+async def with_looks(live: AsyncIterator[CloudEvent], look_after_s: float) -> AsyncGenerator[CloudEvent | Sign]:
+    """The events, and `Sign.LOOK` where none came for so long; ends with the subscription."""
     while True:
         coming = asyncio.ensure_future(anext(live, Sign.GONE))
         try:
-            while not (await asyncio.wait({coming}, timeout=LOOK_AGAIN_S))[0]:
+            while not (await asyncio.wait({coming}, timeout=look_after_s))[0]:
                 yield Sign.LOOK
         finally:
             coming.cancel()

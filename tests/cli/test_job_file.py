@@ -1,8 +1,15 @@
 """Job files: YAML and JSON mean the same, numbers are numbers, and a mistake says where it is."""
 
 import pytest
+from pydantic import ValidationError
 
-from daemon.cli.job_file import JobFileError, read_request
+from daemon.cli.job_file import UNKNOWN_FIELD, Body, JobFileError, read_job
+from schemas.commands import COMMANDS
+from schemas.replies import Fault, faults_of
+
+
+def read_request(text: str, settings: list[str] | None = None) -> Body:
+    return read_job(text, settings or []).request
 
 
 def test_json_is_read_as_it_is() -> None:
@@ -43,7 +50,9 @@ def test_settings_go_over_the_file_with_dots() -> None:
         ("- a\n", [], "one object"),
         ("", [], "one object"),
         ("a: [", [], "line 1"),
-        ("a: 1\na: 2\n", [], "a stands here twice"),
+        ("b: 1\na: [{c: 1,\n c: 2}]\n", [], "line 3, column 2: c stands here twice"),
+        ("a: &a [*a]\n", [], "contains itself"),
+        ("[" * 5000, [], "nested too deep"),
         ("a: !!python/object/apply:os.system [ls]\n", [], "neither YAML nor JSON"),
         ("a: 1", ["b"], "--set b: give name=value"),
         ("a: 1", ["b..c=1"], "give name=value"),
@@ -55,3 +64,48 @@ def test_a_mistake_is_told(text: str, settings: list[str], said: str) -> None:
     with pytest.raises(JobFileError) as error:
         read_request(text, settings)
     assert said in str(error.value)
+
+
+FILE = """training_type: llm
+model_path: m
+datasets:
+  - one
+  - two
+lora_rnk: 8
+labels: {a: b,
+  c: 3}
+"""
+
+
+@pytest.mark.parametrize(
+    ("loc", "line"),
+    [(("lora_rnk",), 6), (("datasets", 1), 5), (("labels", "c"), 8), (("labels", "x"), 7), (("output_dir",), None)],
+)
+def test_a_fault_is_found_in_the_file(loc: tuple[str | int, ...], line: int | None) -> None:
+    assert read_job(FILE).line_of(loc) == line
+
+
+def test_what_was_set_stands_in_no_line() -> None:
+    found = read_job(FILE, ["datasets=[three]", "labels.c=4"])
+    assert found.line_of(("datasets", 0)) is None
+    assert found.line_of(("labels", "c")) == 7
+    assert found.line_of(("labels", "a")) == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("lora_rnk", "lora_rnk: is not a field here; did you mean lora_rank?"),
+        ("xyzzy", "xyzzy: is not a field here"),
+        ("vit_lrr", "vit_lrr: is not a field here"),
+    ],
+)
+def test_the_name_that_was_meant(name: str, said: str) -> None:
+    assert read_job(FILE).said_of(Fault(loc=(name,), message=UNKNOWN_FIELD)) == said
+
+
+def test_an_unknown_field_is_worded_as_the_models_do() -> None:
+    with pytest.raises(ValidationError) as error:
+        COMMANDS["job.create"].validate_python(read_request(FILE))
+    messages = {fault.loc[-1]: fault.message for fault in faults_of(error.value)}
+    assert messages["lora_rnk"] == UNKNOWN_FIELD

@@ -62,8 +62,9 @@ async def test_a_job_from_its_file_to_its_deletion(
         assert code == 0, err
         lines = [json.loads(line)["line"] for line in out.splitlines()]
         assert lines == (await found.call("job.logs", {"job_id": job_id, "tail": 10_000}))["lines"][-len(lines) :]
-        history = [json.loads(line) for line in (await done("events", short, settings=own)).splitlines()]
+        history = [json.loads(line) for line in (await done("events", short, "--json", settings=own)).splitlines()]
         assert [event["sequence"] for event in history] == list(range(1, len(history) + 1))
+        assert f"{job_id} job.status attempt=1, status=running" in await done("events", short, settings=own)
         assert "deleted" in await done("delete", short, "--purge", settings=own)
         assert (await trainer("show", short, settings=own))[::2] == (
             1,

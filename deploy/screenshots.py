@@ -1,10 +1,12 @@
-"""`make screenshots`: the README's pictures of the page, from real trainings of a tiny model in a real browser.
+"""`make screenshots`: the README's pictures of the page and of the command line, from real trainings of a tiny model.
 
 Broker, store, daemon and gateway are private ones below .screenshots, and are ended again.
 """
 
 import asyncio
+import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +19,12 @@ import desk
 import httpx
 import services
 from playwright.async_api import Page, ViewportSize, async_playwright
+from rich.console import Console
+
+from daemon.cli.board import Board, Wanted
+from daemon.cli.drawing import BoardDrawing
+from daemon.cli.watching import with_curve
+from daemon.client import Client
 
 FOLDER = Path(".screenshots")
 PICTURES = desk.REPO / "docs" / "pictures"
@@ -45,7 +53,7 @@ def main() -> None:
         gateway = services.spawn(
             [program, "gateway", "--port", str(port)], {**os.environ, **opened.settings, **own}, folder / "gateway.log"
         )
-        asyncio.run(take(a_browser(), f"http://127.0.0.1:{port}", tiny))
+        asyncio.run(take(a_browser(), f"http://127.0.0.1:{port}", opened.amqp_url, tiny))
     finally:
         services.end(gateway, signal.SIGTERM)
         desk.stop_daemon(folder)
@@ -58,7 +66,7 @@ def a_browser() -> str:
     return subprocess.run(argv, cwd=desk.REPO, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
-async def take(chromium: str, url: str, tiny: Mapping[str, str]) -> None:
+async def take(chromium: str, url: str, amqp_url: str, tiny: Mapping[str, str]) -> None:
     """Train, and take the pictures."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     async with (
@@ -74,6 +82,7 @@ async def take(chromium: str, url: str, tiny: Mapping[str, str]) -> None:
         running = await order(http, tiny, num_epochs=9, labels={"team": "vision", "run": "night"}, priority=5)
         await order(http, tiny, num_epochs=2, gpu_count=2)
         await until(http, running, "running", 30)
+        await watched(amqp_url)
         browser = await playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         context = await browser.new_context(viewport=DESKTOP, locale="en-US", color_scheme="light")
         page = await context.new_page()
@@ -85,6 +94,22 @@ async def take(chromium: str, url: str, tiny: Mapping[str, str]) -> None:
         context = await browser.new_context(viewport=PHONE, locale="zh-CN", color_scheme="light")
         await picture(await context.new_page(), f"{url}/ui/#/jobs", "phone.png")
         await browser.close()
+
+
+async def watched(amqp_url: str) -> None:
+    """What `swift-trainer watch` draws now, as text in a picture."""
+    async with Client(amqp_url) as client:
+        jobs = (await client.jobs(size=10)).jobs
+        views = [await with_curve(client, job) for job in jobs]
+    board = Board(Wanted(job_ids=[view.job_id for view in views]))
+    for view in views:
+        board.put(view, 0.0)
+    console = Console(record=True, width=132, force_terminal=True, file=io.StringIO())
+    console.print("$ swift-trainer watch", highlight=False)
+    console.print(BoardDrawing(board.shown(), board.tally()))
+    drawn = console.export_svg(title="swift-trainer")
+    drawn = re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL)  # whoever looks has a font
+    (PICTURES / "watch.svg").write_text(drawn)
 
 
 async def answers(http: httpx.AsyncClient) -> bool:

@@ -216,7 +216,8 @@ MISTAKES = {
     "drain node-1 --devices 99999999999999999999": 1, "list --label =": 1, "list --page 99999999999999": 1,
     "stop x --grace nan": 2, "stop x --grace 1e400": 1, "export x --quant-bits 99999999999999999999": 1,
     "dead show x": 1, "status --url nonsense": 3, "status --url amqp://[::1": 3,
-    "status --url amqp://127.0.0.1:99999": 3, "call nosuch": 1, "call job.get [1]": 2, 'call job.get {"job_id":1e400}': 1, "params nosuch": 2, "schema nosuch": 2,
+    "status --url amqp://127.0.0.1:99999": 3, "call nosuch": 1, "call job.get [1]": 2,
+    'call job.get {"job_id":1e400}': 1, "params nosuch": 2, "schema nosuch": 2,
     "submit": 2, "submit /no/such": 2, "submit /": 2, "submit - --set x": 2, "nosuch": 2,
 }  # fmt: skip
 

@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 DEV_DIR := .dev
 
-.PHONY: help venv demo dev dev-stop test faults bounds sim chaos check format generate vendor bench lock clean
+.PHONY: help venv demo dev dev-stop test faults bounds sim chaos check format generate vendor screenshots bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -56,6 +56,9 @@ generate: venv ## write anew what is generated: JSON Schemas, AsyncAPI, referenc
 
 vendor: ## bring the libraries of the gateway's page from npm, pinned
 	@python3 deploy/vendor_page.py
+
+screenshots: venv ## take the README's pictures of the page anew, from real trainings
+	@$(BIN)/python deploy/screenshots.py
 
 bench: venv ## measure: latencies, throughput, memory and CPU with 50 jobs (prints, asserts nothing)
 	@$(BIN)/python -m tests.benchmarks

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Keeps the store's documents in one file, and brings them back; with the Python of the daemon's environment.
 
-    backup.py dump FILE.jsonl.gz       while daemons run, or not
+    backup.py save FILE.jsonl.gz       while daemons run, or not
     backup.py restore FILE.jsonl.gz    into an empty database, while no daemon runs
     backup.py check FILE.jsonl.gz      is it whole? Needs no store
 
@@ -49,7 +49,7 @@ class BackupError(Exception):
     """What is wrong, for a person."""
 
 
-def dump(db: Database, path: Path) -> Counter[str]:
+def save(db: Database, path: Path) -> Counter[str]:
     """Write all documents into a file that appears when it is whole; how many of each collection."""
     part = path.with_name(f"{path.name}.part")
     counts: Counter[str] = Counter()
@@ -89,7 +89,7 @@ def restore(db: Database, path: Path) -> Counter[str]:
     counts: Counter[str] = Counter()
     waiting: list[Document] = []
     into = ""
-    for name, document in _read(path):
+    for name, document in read(path):
         if waiting and (name != into or len(waiting) == BATCH):
             db[into].insert_many(waiting)
             waiting = []
@@ -103,10 +103,10 @@ def restore(db: Database, path: Path) -> Counter[str]:
 
 def check(path: Path) -> Counter[str]:
     """Read a file to its end; how many documents of each collection. Raises `BackupError`."""
-    return Counter(name for name, _ in _read(path))
+    return Counter(name for name, _ in read(path))
 
 
-def _read(path: Path) -> Iterator[tuple[str, Document]]:
+def read(path: Path) -> Iterator[tuple[str, Document]]:
     """The documents with their collections. Raises `BackupError` where the file is not whole."""
     counts: Counter[str] = Counter()
     ended: Document | None = None
@@ -148,7 +148,7 @@ def _told(counts: Counter[str]) -> str:
 def main(words: Iterable[str] | None = None) -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("dump", "restore", "check"))
+    parser.add_argument("what", choices=("save", "restore", "check"))
     parser.add_argument("file", type=Path, metavar="FILE")
     parser.add_argument("--env-file", type=Path, help="the daemon's settings, as /etc/swift-trainer/swift-trainer.env")
     options = parser.parse_args(None if words is None else list(words))
@@ -163,8 +163,8 @@ def main(words: Iterable[str] | None = None) -> None:
         url = settings.mongodb_url.get_secret_value()
         with pymongo.MongoClient[Document](url, tz_aware=True, serverSelectionTimeoutMS=CONNECT_LIMIT_MS) as client:
             db = client[settings.mongodb_database]
-            counts = dump(db, options.file) if options.what == "dump" else restore(db, options.file)
-            sys.stdout.write(f"{options.what} of {db.name} at {address(url)}: {_told(counts)}\n")
+            counts = save(db, options.file) if options.what == "save" else restore(db, options.file)
+            sys.stdout.write(f"{options.what}d of {db.name} at {address(url)}: {_told(counts)}\n")
     except BackupError as error:
         sys.exit(f"backup: {error}")
     except ValidationError as error:

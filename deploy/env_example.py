@@ -41,7 +41,7 @@ def comment(text: str) -> str:
 def default_text(field: FieldInfo) -> str:
     """A default as one would write it; nothing where there is none or where it comes from the host."""
     value: object = field.default
-    if field.default_factory is not None or value is None or value is PydanticUndefined:
+    if field.default_factory is not None or value is PydanticUndefined or value in (None, ()):
         return ""
     if isinstance(value, SecretStr):
         return value.get_secret_value()  # the defaults have no secrets: guest's password, and none

@@ -27,6 +27,10 @@ BEARER = HTTPBearer(
 )
 
 
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+"""What a proxy says of whom it asks for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Who:
     """Who asks."""
@@ -42,6 +46,8 @@ class Gate:
     """What lets requests in."""
 
     tokens: TokenFile
+    loopback: bool
+    """It listens on loopback alone, so that it may be open while there are no tokens."""
     requests_per_minute: int
     max_streams: int
     _limiter: FixedWindowRateLimiter = field(default_factory=lambda: FixedWindowRateLimiter(MemoryStorage()))
@@ -59,7 +65,7 @@ class Gate:
             self._count(f"token {found.name}")
             return Who(found.name, found.rank, found.owner)
         self._count(f"address {address}")
-        if known or token is not None:
+        if known or token is not None or not self.loopback:  # the last token may be gone since the start
             raise ProblemError(
                 401,
                 "unauthorized",
@@ -105,7 +111,12 @@ class Gate:
 
 
 def _refuse_strangers(request: Request) -> None:
-    """What a page of another site's could have sent."""
+    """What a page of another site's could have sent, or somebody behind a proxy."""
+    address = request.client.host if request.client is not None else "127.0.0.1"
+    if not is_loopback(address) or any(name in request.headers for name in _FORWARDED):
+        raise ProblemError(
+            403, "forbidden", "somebody asks through a proxy; that needs tokens (swift-trainer token add)"
+        )
     host = request.url.hostname or ""
     if not is_loopback(host):
         raise ProblemError(403, "forbidden", f"without tokens the gateway is called as localhost, not as {host[:100]}")

@@ -19,7 +19,7 @@ from daemon.gateway.access import Gate
 from daemon.gateway.answers import Health
 from daemon.gateway.link import Link
 from daemon.gateway.problems import Problem, add_handlers
-from daemon.gateway.settings import GatewaySettings
+from daemon.gateway.settings import GatewaySettings, is_loopback
 from daemon.gateway.tokens import TokenFile
 from daemon.gateway.traces import Traced
 from daemon.http_metrics import add_metrics
@@ -76,7 +76,12 @@ def create_app(settings: GatewaySettings, link: Link) -> FastAPI:
         docs_url=None,
     )
     app.state.link = link
-    app.state.gate = Gate(TokenFile(settings.tokens_path), settings.requests_per_minute, settings.max_streams)
+    app.state.gate = Gate(
+        TokenFile(settings.tokens_path),
+        loopback=is_loopback(settings.host),
+        requests_per_minute=settings.requests_per_minute,
+        max_streams=settings.max_streams,
+    )
     app.state.max_body_bytes = settings.max_body_kib * 1024
     add_handlers(app)
     for prefix in PREFIXES:

@@ -1,7 +1,8 @@
 """Request bodies: read within a bound, and passed on as they are, because the daemon is the one that judges them.
 
 So whoever sends a command over HTTP gets the same faults as over AMQP, all at once. The models are in the OpenAPI
-document for readers.
+document for readers. A path names who asks before the body among its parameters: FastAPI asks for them in that order,
+and so nobody unknown has a body read.
 """
 
 import json

@@ -51,13 +51,13 @@ async def nodes(_who: Reader, link: Bus) -> JSONResponse:
 
 
 @router.post("/nodes/{node_id}/drain", response_model=NodeAccepted, openapi_extra=_DRAIN, summary="Drain a node")
-async def drain(node_id: NodeId, body: Body, who: Operator, link: Bus) -> JSONResponse:
+async def drain(node_id: NodeId, who: Operator, body: Body, link: Bus) -> JSONResponse:
     """It, or some of its devices, start nothing new; after a deadline what runs there goes on elsewhere."""
     return JSONResponse(await link.call("node.drain", {**body, "node_id": node_id}, owner=who.owner))
 
 
 @router.post("/nodes/{node_id}/resume", response_model=NodeAccepted, openapi_extra=_RESUME, summary="Resume a node")
-async def resume(node_id: NodeId, body: Body, who: Operator, link: Bus) -> JSONResponse:
+async def resume(node_id: NodeId, who: Operator, body: Body, link: Bus) -> JSONResponse:
     """It, or some of its devices, start work again."""
     return JSONResponse(await link.call("node.resume", {**body, "node_id": node_id}, owner=who.owner))
 

@@ -22,6 +22,9 @@ from schemas.replies import JobMetrics
 
 router = APIRouter(tags=["jobs"])
 
+MAX_KEY = 160
+"""With the token's name before it, it has to fit into the 255 bytes of a message's id."""
+
 JobId = Annotated[str, Path(pattern=JOB_ID_PATTERN, description="The job's id.")]
 Page = Annotated[int, Query(ge=1, le=1_000_000, description="1 is the first.")]
 Size = Annotated[int, Query(ge=1, le=100, description="Jobs on a page.")]
@@ -40,7 +43,8 @@ Key = Annotated[
     Header(
         alias="Idempotency-Key",
         min_length=1,
-        max_length=255,
+        max_length=MAX_KEY,
+        pattern=r"^[\x21-\x7e]+$",
         description="The same key again has no second effect, and gets the first answer again.",
     ),
 ]
@@ -57,13 +61,13 @@ _STOP, _EXPORT = (
 
 
 @router.post("/jobs", response_model=Accepted, openapi_extra=_VLM, summary="Create a vision-language job")
-async def create_vlm(body: Body, who: Submitter, link: Bus, key: Key = None) -> JSONResponse:
+async def create_vlm(who: Submitter, body: Body, link: Bus, key: Key = None) -> JSONResponse:
     """Stored as `pending`; with `"start": true` it is queued at once."""
     return await _create(TrainingType.VLM, body, who, link, key)
 
 
 @router.post("/llm/jobs", response_model=Accepted, openapi_extra=_LLM, summary="Create a language job")
-async def create_llm(body: Body, who: Submitter, link: Bus, key: Key = None) -> JSONResponse:
+async def create_llm(who: Submitter, body: Body, link: Bus, key: Key = None) -> JSONResponse:
     """Stored as `pending`; with `"start": true` it is queued at once."""
     return await _create(TrainingType.LLM, body, who, link, key)
 
@@ -171,7 +175,7 @@ async def start_job(job_id: JobId, who: JobOwner, link: Bus) -> JSONResponse:
 
 
 @router.post("/jobs/{job_id}/stop", response_model=Accepted, openapi_extra=_STOP, summary="Stop a job")
-async def stop_job(job_id: JobId, body: Body, who: JobOwner, link: Bus) -> JSONResponse:
+async def stop_job(job_id: JobId, who: JobOwner, body: Body, link: Bus) -> JSONResponse:
     """A waiting job is cancelled at once; a running one when no process of it is left."""
     return _accepted(await link.call("job.stop", {**body, "job_id": job_id}, owner=who.owner), "cancelled")
 
@@ -183,7 +187,7 @@ async def resume_job(job_id: JobId, who: JobOwner, link: Bus) -> JSONResponse:
 
 
 @router.post("/jobs/{job_id}/export", response_model=Accepted, openapi_extra=_EXPORT, summary="Export a model")
-async def export_job(job_id: JobId, body: Body, who: JobOwner, link: Bus) -> JSONResponse:
+async def export_job(job_id: JobId, who: JobOwner, body: Body, link: Bus) -> JSONResponse:
     """Merges, or quantizes, a checkpoint on devices of its own."""
     return _accepted(await link.call("job.export", {**body, "job_id": job_id}, owner=who.owner), "exporting")
 

@@ -2,19 +2,24 @@
 
 Whose job a job is, is what AMQP calls `user_id`, and RabbitMQ lets a connection name another user there only if its own
 has the tag `impersonator`. A forged name would close the channel that everybody's commands go through, so it is tried
-once for each connection, on a connection of its own.
+once for each connection, on a channel of its own.
 """
 
 import asyncio
 import random
+import uuid
 from contextlib import AbstractAsyncContextManager
 
+import aio_pika
+from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, ChannelPreconditionFailed, DeliveryError
 from yarl import URL
 
-from daemon.client import Client, ClientError, Json, NoAnswerError, RefusedError
+from daemon.client import Client, ClientError, Json
+from daemon.core.masking import mask
 from daemon.gateway.hub import Hub, Listener
 from daemon.gateway.problems import away
 from daemon.logs import get_log
+from schemas.commands import COMMANDS_EXCHANGE
 
 log = get_log("gateway")
 
@@ -48,10 +53,10 @@ class Link:
                     Client(self._url, ca_file=self._ca_file, name=NAME) as client,
                     self._hub.attached(client),
                 ):
-                    self._impersonates = await self._may_impersonate()
+                    self._impersonates = await _may_impersonate(client)
                     self._client, self.trouble, pause_s = client, "", FIRST_PAUSE_S
                     log.info("gateway_connected", "connected to the broker", impersonates=self._impersonates)
-                    await client.wait_lost()
+                    await self._wait_lost(client)
                     self.trouble = "the connection to the broker is gone"
             except ClientError as error:
                 self.trouble = str(error)
@@ -62,15 +67,14 @@ class Link:
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311  # many gateways, one broker
             pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
 
-    async def _may_impersonate(self) -> bool:
+    async def _wait_lost(self, client: Client) -> None:
+        """Until commands or events can't go over this connection any more."""
+        waiting = {asyncio.create_task(client.wait_lost()), asyncio.create_task(self._hub.wait_lost())}
         try:
-            async with Client(self._url, ca_file=self._ca_file, name=f"{NAME} (trial)") as client:
-                await client.call("params.default", {"training_type": "llm"}, owner=SOMEBODY, timeout_s=TRY_S)
-        except (NoAnswerError, RefusedError):
-            return True
-        except ClientError:
-            return False
-        return True
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
 
     def connected(self) -> Client:
         """The client; a problem where the broker is away."""
@@ -100,3 +104,20 @@ class Link:
     def end_streams(self) -> None:
         """Let all listeners go: the gateway stops."""
         self._hub.release()
+
+
+async def _may_impersonate(client: Client) -> bool:
+    """Try it with a question that nobody waits for. Raises `ClientError` where that can't be told (yet)."""
+    message = aio_pika.Message(b'{"training_type": "llm"}', message_id=uuid.uuid4().hex, user_id=SOMEBODY)
+    try:
+        async with asyncio.timeout(TRY_S), client.channel() as channel:
+            exchange = await channel.get_exchange(COMMANDS_EXCHANGE, ensure=False)
+            await exchange.publish(message, routing_key="params.default")
+    except ChannelPreconditionFailed:
+        return False
+    except DeliveryError:  # it was let through, and no queue took it
+        return True
+    except (AMQPError, ChannelInvalidStateError, TimeoutError) as error:
+        said = mask(str(error)) or type(error).__name__
+        raise ClientError(f"commands can't be sent ({said}); did swift-trainerd ever run on this broker?") from None
+    return True

@@ -31,7 +31,8 @@ class GatewaySettings(BaseSettings):
     tokens: Path = Path("~/.config/swift-trainer/tokens.json")
     """File of the tokens' hashes, which `swift-trainer token` writes."""
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = ()
-    """Origins of other sites whose pages may call this one, separated by spaces; none where not given."""
+    """Origins of other sites whose pages may call this one, separated by spaces; none where not given.
+    Without tokens only the gateway's own page may."""
     requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 600
     """Requests of one token, or of one address without tokens, in a minute."""
     max_body_kib: Annotated[int, Field(ge=1, le=1024)] = 1024

@@ -1,9 +1,9 @@
 """Event streams (server-sent events): one job from any point on without a gap, or everything as it happens.
 
 An event of the stream is named after what it tells: `status`, `checkpoint`, `export`, `progress`, `log`, `gpu`, `node`;
-its data is the CloudEvent. A durable one has its sequence as `id`, so a reader that comes back with `Last-Event-ID`
-gets the ones between first. The last one of a job is `end`. `lagged` (the reader did not keep up) and `lost` (the
-broker is away, or the gateway stops) ask it to come back.
+its data is the CloudEvent (of lines that are read from the file: its type, subject and data). A durable one has its
+sequence as `id`, so a reader that comes back with `Last-Event-ID` gets the ones between first. The last one of a job is
+`end`. `lagged` (the reader did not keep up) and `lost` (the broker is away, or the gateway stops) ask it to come back.
 """
 
 import asyncio
@@ -130,7 +130,8 @@ class _Following:
                 async for event in _heard(listener):
                     async for part in self._told(event):
                         yield part
-                    if event is not None and event.type in {STATUS_TYPE, EXPORT_TYPE} and await self._has_ended():
+                    # after a silence too: a job that was deleted tells nothing more, and an event may be lost
+                    if (event is None or event.type in {STATUS_TYPE, EXPORT_TYPE}) and await self._has_ended():
                         async for part in self._rest():
                             yield part
                         return
@@ -180,8 +181,9 @@ class _Following:
             if found["next_offset"] <= self._offset:
                 return
             self._offset = found["next_offset"]
-            data = {name: found[name] for name in ("lines", "offset", "next_offset")}
-            yield format_sse_event(event="log", data_str=json.dumps({"type": LOG_TYPE, "data": data}))
+            data = {name: found[name] for name in ("job_id", "lines", "offset", "next_offset")}
+            told = {"type": LOG_TYPE, "subject": self._job_id, "data": data}
+            yield format_sse_event(event="log", data_str=json.dumps(told))
             if found["eof"] and ends is None:
                 return
 
@@ -204,7 +206,7 @@ def encoded(event: CloudEvent) -> bytes:
     name = event.type.split(".")[-2]
     return format_sse_event(
         event=name,
-        data_str=event.model_dump_json(exclude_none=True),
+        data_str=event.model_dump_json(exclude={"sequence"} if event.sequence is None else None),
         id=None if event.sequence is None or name == "node" else str(event.sequence),
     )
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import ChannelPreconditionFailed
 from pamqp.common import Arguments
-from yarl import URL
 
 from daemon.adapters.rabbit_errors import talking
 from daemon.client import Client, ClientError
@@ -34,7 +33,6 @@ ARGUMENTS: Arguments = {
     "x-delivery-limit": 1000,
 }
 PREFETCH = 32
-HEARTBEAT_S = 10
 CHECK_S = 30.0
 CALL_LIMIT_S = 10.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
@@ -51,13 +49,8 @@ class Broker:
     queue: str = QUEUE
 
     def client(self) -> Client:
-        """A client that notices a dead peer within seconds."""
-        try:
-            place = URL(self.url)
-            url = str(place if "heartbeat" in place.query else place.update_query(heartbeat=str(HEARTBEAT_S)))
-        except ValueError:
-            url = self.url  # the client says what is wrong with it
-        return Client(url, ca_file=self.ca_file, name="swift-trainer notifier")
+        """A client, not connected yet."""
+        return Client(self.url, ca_file=self.ca_file, name="swift-trainer notifier")
 
 
 class Listener:

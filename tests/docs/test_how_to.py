@@ -7,6 +7,7 @@ in here; what no test runs is in `place.NOT_RUN`.
 import json
 import re
 import shlex
+import tarfile
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -210,8 +211,9 @@ async def test_an_upgrade_stops_no_training(place: Place) -> None:
     assert (after["status"], after["attempt"]) == ("completed", 1)
     events = [json.loads(line) for line in place.run(f"swift-trainer events {job_id} --json").splitlines()]
     assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
-    *_, swift = blocks("upgrade.md")
-    await restarted(place, swift, FOR_A_WHILE)
+    *_, next_swift, drain = blocks("upgrade.md")
+    await restarted(place, next_swift)
+    place.run(drain, FOR_A_WHILE)
 
 
 def raise_version(place: Place) -> None:
@@ -230,10 +232,14 @@ async def test_a_backup_comes_back(place: Place) -> None:
     ended, runs = submitted(place, "model", "ended"), submitted(place, "kept", "runs")
     place.run(f"swift-trainer watch {ended}")
     await until(lambda: of_job(place, runs)["current_step"] == 4)
-    dump, bring_back, end_stray = blocks("backup-and-restore.md")
-    assert "whole: " in place.run(dump)
+    save, keep_state, bring_back, end_stray = blocks("backup-and-restore.md")
+    assert "whole: " in place.run(save)
     (file,) = (place.root / "var/backups/swift-trainer").iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
+    place.run(keep_state)
+    (state,) = (place.root / "var/backups/swift-trainer").glob("state-*")
+    with tarfile.open(state) as kept:
+        assert f"./logs/llm_training_{ended}.log" in kept.getnames()
     before = of_job(place, ended)
     history = place.run(f"swift-trainer events {ended} --json")
     stray = submitted(place, "kept", "stray")
@@ -260,6 +266,9 @@ async def test_a_backup_comes_back(place: Place) -> None:
     assert (after["status"], after["attempt"]) == ("completed", 1)
     events = [json.loads(line) for line in place.run(f"swift-trainer events {runs} --json").splitlines()]
     assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
+    body = json.dumps({"job_id": runs})
+    points = json.loads(place.run(f"swift-trainer call job.metrics '{body}'"))["points"]
+    assert [point["step"] for point in points] == list(range(1, 11))
 
 
 # ---------------------------------------------------------------- troubleshooting
@@ -314,7 +323,7 @@ def second_host(place: Place) -> None:
 
 
 async def test_tls_and_users(place: Place) -> None:
-    make, install, restart, client, users = blocks("tls-and-users.md")
+    make, install, restart, client, _gateway, tokens, users = blocks("tls-and-users.md")
     assert "server.pem: OK" in place.run(make, {"broker.example.org": "localhost"})
     place.run(install)
     port = listen_with_tls(place)
@@ -329,6 +338,8 @@ async def test_tls_and_users(place: Place) -> None:
             assert "gpu-1" in place.run("swift-trainer status")
             await refuses_what_is_not_right(place, url)
         place.run(users)
+        place.env["SWIFT_TRAINER_GATEWAY_TOKENS"] = str(place.root / "etc/swift-trainer/tokens.json")
+        assert "removed alice" in place.run(tokens)
     finally:
         place.env["SWIFT_TRAINER_AMQP_URL"] = plain
         place.env.pop("SWIFT_TRAINER_AMQP_CA_FILE", None)

@@ -3,6 +3,8 @@ const BASE = new URL("../training", new URL(".", import.meta.url)).href.replace(
 const TOKEN = "swift-trainer.token";
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 15000;
+const SILENCE_MS = 45000; // three of the gateway's keep-alive comments
+const ANSWER_MS = 60000; // by default the gateway waits half as long for a daemon
 
 export class ApiError extends Error {
   constructor(status, problem) {
@@ -48,13 +50,14 @@ async function checked(response) {
   throw new ApiError(response.status, await problemOf(response));
 }
 
-async function request(method, path, body) {
+async function request(method, path, body, more = {}) {
   const sent = body === undefined ? {} : { body: JSON.stringify(body) };
   let response;
   try {
     response = await fetch(BASE + path, {
       method,
-      headers: headers(body === undefined ? {} : { "Content-Type": "application/json" }),
+      headers: headers(body === undefined ? more : { "Content-Type": "application/json", ...more }),
+      signal: AbortSignal.timeout(ANSWER_MS),
       ...sent,
     });
   } catch {
@@ -64,8 +67,12 @@ async function request(method, path, body) {
 }
 
 export const get = (path) => request("GET", path);
-export const post = (path, body) => request("POST", path, body);
+export const post = (path, body, more) => request("POST", path, body, more);
 export const remove = (path) => request("DELETE", path);
+
+// A name for one order, under which it may be sent again without a second effect. (`randomUUID` needs https.)
+export const orderKey = () =>
+  [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
 // Follow a stream until `signal` aborts or the job's `end` came. `path(after)` is asked for anew each time, with the
 // newest id; `onEvent(name, data)` gets each event, `onState(true | false)` whether the stream stands.
@@ -73,10 +80,15 @@ export async function follow(path, { onEvent, onState = () => {}, signal }) {
   let after = 0;
   let pauseMs = FIRST_PAUSE_MS;
   while (!signal.aborted) {
+    const silence = new AbortController(); // a connection may be gone without a word
+    let waking = setTimeout(() => silence.abort(), SILENCE_MS);
     try {
-      const response = await checked(await fetch(BASE + path(after), { headers: headers({}), signal }));
+      const either = AbortSignal.any([signal, silence.signal]);
+      const response = await checked(await fetch(BASE + path(after), { headers: headers({}), signal: either }));
       let stands = false;
       for await (const event of parsed(response.body)) {
+        clearTimeout(waking);
+        waking = setTimeout(() => silence.abort(), SILENCE_MS);
         if (!stands) onState((stands = true)); // its first comment says that nothing is missed from here on
         if (event.name === null) continue;
         pauseMs = FIRST_PAUSE_MS;
@@ -88,6 +100,8 @@ export async function follow(path, { onEvent, onState = () => {}, signal }) {
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof ApiError && [401, 403, 404].includes(error.status)) return;
+    } finally {
+      clearTimeout(waking);
     }
     onState(false);
     await pause(pauseMs * (0.5 + Math.random()), signal);

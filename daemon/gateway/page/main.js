@@ -1,5 +1,5 @@
 // The page's frame: where the reader is, in which language and light, and who they are to the gateway.
-import { html, render, useEffect, useState } from "./html.js";
+import { html, render, useEffect, useRef, useState } from "./html.js";
 import { choose, language, languages, t } from "./i18n.js";
 import { get, onUnauthorized, token } from "./api.js";
 import { Dialog } from "./parts/dialog.js";
@@ -58,6 +58,15 @@ function App() {
     get("/me").then(setMe, () => {});
     return () => removeEventListener("hashchange", moved);
   }, []);
+  // who goes to another view begins at its top, with the keyboard and a screen reader too
+  const arrived = useRef(false);
+  useEffect(() => {
+    if (arrived.current) {
+      scrollTo(0, 0);
+      document.getElementById("main").focus({ preventScroll: true });
+    }
+    arrived.current = true;
+  }, [where.view, where.id]);
   useEffect(() => {
     document.title = `${t(`tab.${where.view}`)} · Swift Trainer`;
   }, [where, spoken]);

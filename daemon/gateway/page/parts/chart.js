@@ -9,7 +9,7 @@ export const COLOURS = 8;
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 export const colour = (index) => css(`--series-${index % COLOURS}`);
 
-// `series`: [{ label, points: [[step, value], ...] }], steps rising.
+// `series`: [{ label, points: [[step, value], ...], place? }], steps rising; `place` chooses the colour, else the order does.
 export function Chart({ title, series, theme }) {
   const holder = useRef(null);
   const plot = useRef(null);
@@ -35,7 +35,7 @@ export function Chart({ title, series, theme }) {
           { label: "step" },
           ...series.map((each, index) => ({
             label: each.label,
-            stroke: colour(index),
+            stroke: colour(each.place ?? index),
             width: 2,
             spanGaps: true,
             points: { show: (found, seriesIndex) => found.data[seriesIndex].filter((y) => y !== null).length < 40 },

@@ -1,10 +1,10 @@
 // The curves of several jobs over each other, and what differs in their requests.
-import { html, useMemo } from "../html.js";
+import { html, useEffect, useMemo, useState } from "../html.js";
 import { t } from "../i18n.js";
 import { get } from "../api.js";
 import { number, short } from "../format.js";
 import { curve, metrics } from "../curves.js";
-import { Empty, Problem, Status, useAnswer } from "../parts/common.js";
+import { Empty, FINAL, Problem, Status, useAnswer } from "../parts/common.js";
 import { Chart } from "../parts/chart.js";
 
 const MOST = 8;
@@ -22,19 +22,28 @@ export function Compare({ query, theme }) {
   const ids = (query.get("ids") ?? "").split(",").filter(Boolean).slice(0, MOST);
   const ask = () =>
     Promise.all(
-      ids.map(async (id) => {
-        const [job, found] = await Promise.all([get(`/jobs/${id}`), get(`/jobs/${id}/metrics?max_points=2000`)]);
-        return { job, points: found.points };
+      ids.map(async (id, place) => {
+        try {
+          const [job, found] = await Promise.all([get(`/jobs/${id}`), get(`/jobs/${id}/metrics?max_points=2000`)]);
+          return { job, place, points: found.points };
+        } catch (problem) {
+          if (problem.status === 404) return { gone: id };
+          throw problem;
+        }
       }),
     );
-  const { answer, error, again } = useAnswer(ask, [ids.join()], REFRESH_MS);
+  const [over, setOver] = useState(false);
+  const { answer: found, error, again } = useAnswer(ask, [ids.join()], over ? null : REFRESH_MS);
+  useEffect(() => setOver(found !== null && found.every(({ job }) => !job || FINAL.has(job.state))), [found]);
+  const answer = useMemo(() => found && found.filter(({ job }) => job), [found]);
+  const gone = (found ?? []).filter((one) => one.gone).map((one) => short(one.gone));
   const charts = useMemo(() => {
     const all = answer ?? [];
     const names = [...new Set(all.flatMap(({ points }) => metrics(points)))];
     return names.map((name) => [
       name,
       all
-        .map(({ job, points }) => ({ label: short(job.id), points: curve(points, name) }))
+        .map(({ job, place, points }) => ({ label: short(job.id), place, points: curve(points, name) }))
         .filter((series) => series.points.length > 0),
     ]);
   }, [answer]);
@@ -43,6 +52,7 @@ export function Compare({ query, theme }) {
   return html`
     <div class="head"><h1>${t("tab.compare")}</h1></div>
     <${Problem} error=${error} again=${again} />
+    ${gone.length > 0 && html`<div class="notice">${t("compare.gone", { ids: gone.join(", ") })}</div>`}
     ${answer &&
     html`
       <section class="charts">

@@ -26,7 +26,8 @@ export function Job({ id, theme, may }) {
   const read = useRef(null);
   useEffect(() => {
     const stop = new AbortController();
-    begin(id, stop.signal, { read, setJob, setError, setPoints, setUse, setEvents, setLines, setStands });
+    const again = () => setTurn((number) => number + 1);
+    begin(id, stop.signal, { read, again, setJob, setError, setPoints, setUse, setEvents, setLines, setStands });
     return () => stop.abort();
   }, [id, turn]);
   const charts = useMemo(() => metrics(points).map((name) => [name, [{ label: name, points: curve(points, name) }]]), [points]);
@@ -97,7 +98,7 @@ export function Job({ id, theme, may }) {
 }
 
 // Read what there is, then follow from there on; the document is read again when its status has changed.
-async function begin(id, signal, { read, setJob, setError, setPoints, setUse, setEvents, setLines, setStands }) {
+async function begin(id, signal, { read, again, setJob, setError, setPoints, setUse, setEvents, setLines, setStands }) {
   const standing = async () => {
     const job = await get(`/jobs/${id}`);
     if (!signal.aborted) setJob(job);
@@ -112,7 +113,24 @@ async function begin(id, signal, { read, setJob, setError, setPoints, setUse, se
   };
   // a step that was told before we listened may reach the stored document and curve a moment after we read them
   let ended = false;
-  const ticking = setInterval(() => ended || document.hidden || readAgain(), REFRESH_MS);
+  let stoodAs = null;
+  let fresh = 0; // looks at the whole curve that are still to come
+  const tick = () => {
+    if (ended) return look();
+    return fresh-- > 0 ? readAgain() : standing().catch(setError);
+  };
+  const ticking = setInterval(() => document.hidden || tick(), REFRESH_MS);
+  // the stream ends with the job, which somebody else may resume or export afterwards
+  const look = async () => {
+    try {
+      const { state, attempt, export_status, export_time } = await standing();
+      const standsAs = [state, attempt, export_status, export_time].join();
+      if (!signal.aborted && stoodAs !== null && stoodAs !== standsAs) again();
+      stoodAs = standsAs;
+    } catch (error) {
+      if (!signal.aborted) setError(error);
+    }
+  };
   signal.addEventListener("abort", () => (clearTimeout(timer), clearInterval(ticking)));
   let evaluated = "";
   // what was logged while nobody listened is in the stored curve
@@ -138,12 +156,14 @@ async function begin(id, signal, { read, setJob, setError, setPoints, setUse, se
     signal,
     onState: (stands) => {
       setStands(stands);
-      if (stands) stored().catch(setError);
+      if (!stands) return;
+      fresh = 2;
+      stored().catch(setError);
     },
     onEvent: (name, event) => {
       if (name === "end") {
         ended = true;
-        readAgain();
+        readAgain().then(look);
       } else if (name === "log") {
         read.current = event.data.next_offset;
         setLines((known) => keptLines(known, event.data.lines));
@@ -216,11 +236,19 @@ function eventText({ data }) {
 
 function Command({ argv }) {
   const [copied, setCopied] = useState(false);
+  const shown = useRef(null);
   const line = commandLine(argv);
-  const copy = () => navigator.clipboard.writeText(line).then(() => setCopied(true), () => setCopied(false));
+  const copy = () => toClipboard(shown.current).then(() => setCopied(true), () => setCopied(false));
   return html`<section>
     <div class="head"><h2>${t("command")}</h2>
       <div class="buttons"><button onClick=${copy}>${t(copied ? "copied" : "copy")}</button></div></div>
-    <pre class="command">${line}</pre>
+    <pre class="command" ref=${shown}>${line}</pre>
   </section>`;
+}
+
+// Browsers have a clipboard for https and localhost alone; elsewhere what is shown is selected, and copied the old way.
+async function toClipboard(element) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(element.textContent);
+  getSelection().selectAllChildren(element);
+  if (!document.execCommand("copy")) throw new Error("the browser does not allow it");
 }

@@ -10,6 +10,7 @@ const SETTLE_MS = 400;
 const REFRESH_MS = 5000; // what was told before we listened
 const STATES = ["pending", "queued", "starting", "running", "stopping", "completed", "failed", "cancelled"];
 const MOST_COMPARED = 8;
+const MOST_LIVE = 200;
 
 export function Jobs({ query, may }) {
   const filter = {
@@ -36,7 +37,7 @@ export function Jobs({ query, may }) {
       signal: stop.signal,
       onState: (is) => (setStands(is), is && soon()),
       onEvent: (name, event) => {
-        if (name === "progress") setLive((known) => ({ ...known, [event.subject]: event.data }));
+        if (name === "progress") setLive((known) => newest({ ...known, [event.subject]: event.data }));
         else if (name === "status" || name === "export") soon();
       },
     });
@@ -89,6 +90,8 @@ export function Jobs({ query, may }) {
     ${answer && answer.total > SIZE && html`<${Pages} page=${filter.page} total=${answer.total} go=${go} />`}
   `;
 }
+
+const newest = (live) => Object.fromEntries(Object.entries(live).slice(-MOST_LIVE));
 
 function listPath({ page, kind, state, owner, label }) {
   const asked = new URLSearchParams({ page, size: SIZE });

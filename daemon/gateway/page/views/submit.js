@@ -1,7 +1,7 @@
 // A new job: a form made from the JSON Schema of the request, so that a field of a later version is simply there.
 import { html, useEffect, useRef, useState } from "../html.js";
 import { t } from "../i18n.js";
-import { get, post } from "../api.js";
+import { get, orderKey, post } from "../api.js";
 import { choicesOf, FIRST, grouped, kindOf, toRequest, toText, toTexts } from "../form.js";
 import { Problem } from "../parts/common.js";
 
@@ -18,6 +18,7 @@ export function Submit({ query }) {
   const [asJson, setAsJson] = useState(null);
   const [busy, setBusy] = useState(false);
   const form = useRef(null);
+  const order = useRef({});
   useEffect(() => {
     const begin = async () => {
       const [llm, vlm] = await Promise.all([get("/schemas/llm"), get("/schemas/vlm")]);
@@ -37,15 +38,21 @@ export function Submit({ query }) {
   const submit = async (event) => {
     event.preventDefault();
     setError(null);
-    if (Object.keys(wrong).length > 0) {
+    if (asJson === null && Object.keys(wrong).length > 0) {
       setFaults(wrong);
       return;
     }
     setBusy(true);
     try {
-      const made = await post(PATHS[kind], { ...request, start });
+      // what was written as JSON is sent as it is, so that the daemon sees what it does not know
+      const body = { ...(asJson === null ? request : JSON.parse(asJson)), start };
+      const said = kind + JSON.stringify(body);
+      if (order.current.said !== said) order.current = { said, key: orderKey() };
+      const made = await post(PATHS[kind], body, { "Idempotency-Key": order.current.key });
       location.hash = `#/jobs/${made.job_id}`;
     } catch (problem) {
+      // a refusal is remembered under its key; after a lost answer the same key finds the job that was made
+      if (problem.status >= 400 && problem.status < 500) order.current = {};
       setError(problem);
       setFaults(byField(problem.errors ?? []));
       setBusy(false);
@@ -57,8 +64,10 @@ export function Submit({ query }) {
       const { training_type: type = kind, start: at = start, ...rest } = JSON.parse(text);
       if (type in PATHS) setKind(type);
       setStart(Boolean(at));
+      const { properties } = schemas[type in PATHS ? type : kind];
+      const unknown = Object.keys(rest).filter((name) => !(name in properties));
       setTexts(toTexts(rest, schemas[type in PATHS ? type : kind]));
-      setError(null);
+      setError(unknown.length > 0 ? new Error(t("submit.unknown", { names: unknown.join(", ") })) : null);
     } catch (problem) {
       setError(problem);
     }

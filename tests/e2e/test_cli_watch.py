@@ -67,6 +67,7 @@ async def screen(*words: str, settings: Settings, **more: str) -> AsyncGenerator
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "daemon.cli.main", *words,
         cwd=REPO, env={**env, **more}, stdin=slave, stdout=slave, stderr=slave,
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a background run ignores it
     )  # fmt: skip
     os.close(slave)
     try:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query
 from fastapi.responses import JSONResponse
-from pydantic import TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from daemon.client import Json
 from daemon.gateway import words
@@ -26,18 +26,27 @@ MAX_KEY = 160
 """With the token's name before it, it has to fit into the 255 bytes of a message's id."""
 
 JobId = Annotated[str, Path(pattern=JOB_ID_PATTERN, description="The job's id.")]
-Page = Annotated[int, Query(ge=1, le=1_000_000, description="1 is the first.")]
-Size = Annotated[int, Query(ge=1, le=100, description="Jobs on a page.")]
-Statuses = Annotated[
-    list[str],
-    Query(
-        max_length=64,
-        description="Old names (`pending`, `running`, `completed`, `failed`, `cancelled`: a queued or starting job is "
-        "`pending`, a stopping one `running`), or the contract's. Several: any of them.",
-    ),
-]
-Owner = Annotated[str | None, Query(max_length=255, description="Only jobs of this owner.")]
-Label = Annotated[str | None, Query(max_length=512, description="`name` (any value) or `name=value`.")]
+
+
+class Filter(BaseModel):
+    """Which jobs of a list, and which page of them."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """1 is the first."""
+    size: Annotated[int, Field(ge=1, le=100)] = 10
+    """Jobs on a page."""
+    status: Annotated[list[str], Field(max_length=64)] = []
+    """Old names (`pending`, `running`, `completed`, `failed`, `cancelled`: a queued or starting job is `pending`, a
+    stopping one `running`), or the contract's. Several: any of them."""
+    owner: Annotated[str, Field(max_length=255)] | None = None
+    """Only jobs of this owner."""
+    label: Annotated[str, Field(max_length=512)] | None = None
+    """`name` (any value) or `name=value`."""
+
+
+Wanted = Annotated[Filter, Query()]
 Key = Annotated[
     str | None,
     Header(
@@ -82,67 +91,31 @@ async def _create(kind: TrainingType, body: Json, who: Who, link: Link, key: str
 
 
 def _accepted(found: Json, status: str) -> JSONResponse:
-    state = found.get("status")
-    return JSONResponse({**found, "status": status, "state": state if status != state else status})
+    return JSONResponse({**found, "status": status, "state": found["status"]})
 
 
 @router.get("/jobs", response_model=JobPage, summary="Vision-language jobs")
-async def list_vlm(  # each is a parameter of the path
-    _who: Reader,
-    link: Bus,
-    page: Page = 1,
-    size: Size = 10,
-    status: Statuses = [],  # noqa: B006  # FastAPI copies it
-    owner: Owner = None,
-    label: Label = None,
-) -> JSONResponse:
+async def list_vlm(_who: Reader, link: Bus, wanted: Wanted) -> JSONResponse:
     """Newest first."""
-    return JSONResponse(await _list(link, TrainingType.VLM, page, size, status, owner, label))
+    return JSONResponse(await _list(link, TrainingType.VLM, wanted))
 
 
 @router.get("/llm/jobs", response_model=JobPage, summary="Language jobs")
-async def list_llm(
-    _who: Reader,
-    link: Bus,
-    page: Page = 1,
-    size: Size = 10,
-    status: Statuses = [],  # noqa: B006
-    owner: Owner = None,
-    label: Label = None,
-) -> JSONResponse:
+async def list_llm(_who: Reader, link: Bus, wanted: Wanted) -> JSONResponse:
     """Newest first."""
-    return JSONResponse(await _list(link, TrainingType.LLM, page, size, status, owner, label))
+    return JSONResponse(await _list(link, TrainingType.LLM, wanted))
 
 
 @router.get("/all/jobs", response_model=AllJobsPage, summary="All jobs")
-async def list_all(
-    _who: Reader,
-    link: Bus,
-    page: Page = 1,
-    size: Size = 10,
-    status: Statuses = [],  # noqa: B006
-    owner: Owner = None,
-    label: Label = None,
-) -> JSONResponse:
+async def list_all(_who: Reader, link: Bus, wanted: Wanted) -> JSONResponse:
     """Newest first, with the totals of both kinds."""
-    return JSONResponse(await _list(link, None, page, size, status, owner, label))
+    return JSONResponse(await _list(link, None, wanted))
 
 
-async def _list(
-    link: Link,
-    kind: TrainingType | None,
-    page: int,
-    size: int,
-    status: list[str],
-    owner: str | None,
-    label: str | None,
-) -> Json:
-    body: Json = {"page": page, "size": size, "status": words.statuses(status)}
-    body |= {
-        name: value
-        for name, value in (("training_type", kind), ("owner", owner), ("label", label))
-        if value is not None
-    }
+async def _list(link: Link, kind: TrainingType | None, wanted: Filter) -> Json:
+    body: Json = wanted.model_dump(exclude_none=True) | {"status": words.statuses(wanted.status)}
+    if kind is not None:
+        body["training_type"] = kind
     found = await link.call("job.list", body)
     found["jobs"] = [words.document(job) for job in found["jobs"]]
     if kind is not None:

@@ -11,10 +11,10 @@ else: replies come by direct reply-to. `Client.call` and `Client.events` are wha
 """
 
 from daemon.client.client import Client
-from daemon.client.commands import CreateBody, JobPage, JobRef, id_of
+from daemon.client.commands import Commands, CreateBody, JobPage, JobRef, id_of
 from daemon.client.connection import CALL_LIMIT_S, CONNECT_LIMIT_S, DIRECT_REPLY_TO, EVENTS_KEPT, Json
 from daemon.client.errors import BrokerAwayError, ClientError, NoAnswerError, RefusedError
-from daemon.client.watching import has_ended, history_after
+from daemon.client.watching import has_ended, history_after, rest_of_log
 
 __all__ = [
     "CALL_LIMIT_S",
@@ -24,6 +24,7 @@ __all__ = [
     "BrokerAwayError",
     "Client",
     "ClientError",
+    "Commands",
     "CreateBody",
     "JobPage",
     "JobRef",
@@ -33,4 +34,5 @@ __all__ = [
     "has_ended",
     "history_after",
     "id_of",
+    "rest_of_log",
 ]

@@ -166,7 +166,7 @@ Bus = Annotated[Link, Depends(link_of)]
 async def own_job(job_id: str, who: Submitter, link: Bus) -> Who:
     """Lets in operators, and submitters to jobs of their own owner."""
     if who.role < Role.OPERATE:
-        job = await link.call("job.get", {"job_id": job_id})
+        job = await link.send("job.get", {"job_id": job_id})
         if job["owner"] != who.owner:
             raise ProblemError(403, "forbidden", f"job {job_id} is not of {who.owner}, for whom this token acts")
     return who

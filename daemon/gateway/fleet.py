@@ -34,44 +34,44 @@ _DRAIN, _RESUME = (
 @router.get("/gpus", response_model=Gpus, summary="Every node's devices")
 async def gpus(_who: Reader, link: Bus) -> JSONResponse:
     """Use, state, and the job or the reason."""
-    found = await link.call("gpu.list")
+    found = await link.send("gpu.list", {})
     return JSONResponse({**found, "gpus": [words.device(each) for each in found["gpus"]]})
 
 
 @router.get("/queue", response_model=QueueList, summary="What waits, and why")
 async def queue(_who: Reader, link: Bus) -> JSONResponse:
     """In the order of the turns."""
-    return JSONResponse(await link.call("queue.list"))
+    return JSONResponse(await link.send("queue.list", {}))
 
 
 @router.get("/nodes", response_model=NodeList, summary="The daemons' nodes")
 async def nodes(_who: Reader, link: Bus) -> JSONResponse:
     """State, last heartbeat, versions and devices."""
-    return JSONResponse(await link.call("node.list"))
+    return JSONResponse(await link.send("node.list", {}))
 
 
 @router.post("/nodes/{node_id}/drain", response_model=NodeAccepted, openapi_extra=_DRAIN, summary="Drain a node")
 async def drain(node_id: NodeId, who: Operator, body: Body, link: Bus) -> JSONResponse:
     """It, or some of its devices, start nothing new; after a deadline what runs there goes on elsewhere."""
-    return JSONResponse(await link.call("node.drain", {**body, "node_id": node_id}, owner=who.owner))
+    return JSONResponse(await link.send("node.drain", {**body, "node_id": node_id}, owner=who.owner))
 
 
 @router.post("/nodes/{node_id}/resume", response_model=NodeAccepted, openapi_extra=_RESUME, summary="Resume a node")
 async def resume(node_id: NodeId, who: Operator, body: Body, link: Bus) -> JSONResponse:
     """It, or some of its devices, start work again."""
-    return JSONResponse(await link.call("node.resume", {**body, "node_id": node_id}, owner=who.owner))
+    return JSONResponse(await link.send("node.resume", {**body, "node_id": node_id}, owner=who.owner))
 
 
 @router.get("/system/status", response_model=SystemStatus, summary="What is well and what is not")
 async def system_status(_who: Reader, link: Bus) -> JSONResponse:
     """Broker, store, devices, ms-swift, versions, and counts by status."""
-    return JSONResponse(await link.call("system.status"))
+    return JSONResponse(await link.send("system.status", {}))
 
 
 @router.get("/params/{training_type}", response_model=ParamDefaults, summary="Defaults of a create request")
 async def params(training_type: TrainingType, _who: Reader, link: Bus) -> JSONResponse:
     """As the daemon has them."""
-    return JSONResponse(await link.call("params.default", {"training_type": training_type}))
+    return JSONResponse(await link.send("params.default", {"training_type": training_type}))
 
 
 @router.get("/schemas/{training_type}", summary="JSON Schema of a create request")

@@ -86,7 +86,7 @@ async def _create(kind: TrainingType, body: Json, who: Who, link: Link, key: str
         raise ProblemError(400, "invalid_request", f"training_type: this path takes {kind} jobs")
     # two people may choose the same key: theirs are not one another's
     message_id = None if key is None else f"http:{who.name}:{key}"
-    found = await link.call("job.create", body, owner=who.owner, message_id=message_id)
+    found = await link.send("job.create", body, owner=who.owner, message_id=message_id)
     return _accepted(found, "pending")
 
 
@@ -116,7 +116,7 @@ async def _list(link: Link, kind: TrainingType | None, wanted: Filter) -> Json:
     body: Json = wanted.model_dump(exclude_none=True) | {"status": words.statuses(wanted.status)}
     if kind is not None:
         body["training_type"] = kind
-    found = await link.call("job.list", body)
+    found = await link.send("job.list", body)
     found["jobs"] = [words.document(job) for job in found["jobs"]]
     if kind is not None:
         del found["total_llm"], found["total_vlm"]
@@ -126,7 +126,7 @@ async def _list(link: Link, kind: TrainingType | None, wanted: Filter) -> Json:
 @router.get("/jobs/{job_id}", response_model=Job, summary="A job's document")
 async def get_job(job_id: JobId, _who: Reader, link: Bus) -> JSONResponse:
     """The request's fields and where it stands."""
-    return JSONResponse(words.document(await link.call("job.get", {"job_id": job_id})))
+    return JSONResponse(words.document(await link.send("job.get", {"job_id": job_id})))
 
 
 @router.delete("/jobs/{job_id}", response_model=Accepted, summary="Delete a job")
@@ -137,38 +137,38 @@ async def delete_job(
     purge_output: Annotated[bool, Query(description="Remove its run folder too.")] = False,
 ) -> JSONResponse:
     """Refused with 409 while it is queued or running."""
-    found = await link.call("job.delete", {"job_id": job_id, "purge_output": purge_output})
+    found = await link.send("job.delete", {"job_id": job_id, "purge_output": purge_output})
     return JSONResponse({**found, "status": "deleted"})
 
 
 @router.post("/jobs/{job_id}/start", response_model=Accepted, summary="Queue a job")
 async def start_job(job_id: JobId, who: JobOwner, link: Bus) -> JSONResponse:
     """It starts when devices are free."""
-    return _accepted(await link.call("job.start", {"job_id": job_id}, owner=who.owner), "running")
+    return _accepted(await link.send("job.start", {"job_id": job_id}, owner=who.owner), "running")
 
 
 @router.post("/jobs/{job_id}/stop", response_model=Accepted, openapi_extra=_STOP, summary="Stop a job")
 async def stop_job(job_id: JobId, who: JobOwner, body: Body, link: Bus) -> JSONResponse:
     """A waiting job is cancelled at once; a running one when no process of it is left."""
-    return _accepted(await link.call("job.stop", {**body, "job_id": job_id}, owner=who.owner), "cancelled")
+    return _accepted(await link.send("job.stop", {**body, "job_id": job_id}, owner=who.owner), "cancelled")
 
 
 @router.post("/jobs/{job_id}/resume", response_model=Accepted, summary="Resume a failed or cancelled job")
 async def resume_job(job_id: JobId, who: JobOwner, link: Bus) -> JSONResponse:
     """From its last checkpoint, where it has one."""
-    return _accepted(await link.call("job.resume", {"job_id": job_id}, owner=who.owner), "running")
+    return _accepted(await link.send("job.resume", {"job_id": job_id}, owner=who.owner), "running")
 
 
 @router.post("/jobs/{job_id}/export", response_model=Accepted, openapi_extra=_EXPORT, summary="Export a model")
 async def export_job(job_id: JobId, who: JobOwner, body: Body, link: Bus) -> JSONResponse:
     """Merges, or quantizes, a checkpoint on devices of its own."""
-    return _accepted(await link.call("job.export", {**body, "job_id": job_id}, owner=who.owner), "exporting")
+    return _accepted(await link.send("job.export", {**body, "job_id": job_id}, owner=who.owner), "exporting")
 
 
 @router.get("/jobs/{job_id}/status", response_model=Standing, summary="Where a job stands")
 async def job_status(job_id: JobId, _who: Reader, link: Bus) -> JSONResponse:
     """Status, progress, figures of the newest step, times and export."""
-    return JSONResponse(words.document(await link.call("job.status", {"job_id": job_id})))
+    return JSONResponse(words.document(await link.send("job.status", {"job_id": job_id})))
 
 
 @router.get("/jobs/{job_id}/logs", response_model=Logs, summary="A job's log")
@@ -181,7 +181,7 @@ async def job_logs(
 ) -> JSONResponse:
     """The last lines; with `offset` whole lines from there on."""
     body: Json = {"job_id": job_id, "tail": limit} if offset is None else {"job_id": job_id, "offset": offset}
-    found = await link.call("job.logs", body)
+    found = await link.send("job.logs", body)
     return JSONResponse({**found, "logs": found["lines"], "total": len(found["lines"])})
 
 
@@ -194,7 +194,7 @@ async def job_events(
     after: Annotated[int, Query(ge=0, le=2**62, description="Only those with a higher sequence number.")] = 0,
 ) -> JSONResponse:
     """By sequence, without a gap."""
-    found = await link.call("job.events", {"job_id": job_id, "limit": limit, "after": after})
+    found = await link.send("job.events", {"job_id": job_id, "limit": limit, "after": after})
     return JSONResponse({**found, "total": len(found["events"])})
 
 
@@ -210,4 +210,4 @@ async def job_metrics(
     body: dict[str, Any] = {"job_id": job_id, "max_points": max_points}
     if after_step is not None:
         body["after_step"] = after_step
-    return JSONResponse(await link.call("job.metrics", body))
+    return JSONResponse(await link.send("job.metrics", body))

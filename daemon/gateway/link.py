@@ -8,13 +8,14 @@ once for each connection, on a channel of its own.
 import asyncio
 import random
 import uuid
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 
 import aio_pika
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, ChannelPreconditionFailed, DeliveryError
 from yarl import URL
 
-from daemon.client import Client, ClientError, Json
+from daemon.client import Client, ClientError, Commands, Json
 from daemon.core.masking import mask
 from daemon.gateway.hub import Hub, Listener
 from daemon.gateway.problems import away
@@ -30,7 +31,7 @@ SOMEBODY = "swift-trainer-gateway.somebody"
 """Nobody's name: whoever may use it may use any."""
 
 
-class Link:
+class Link(Commands):
     """Calls and listeners, while the broker is there; a clear problem while it is not."""
 
     def __init__(self, url: str, ca_file: str | None, *, timeout_s: float) -> None:
@@ -82,8 +83,8 @@ class Link:
             raise away(f"the bus is away: {self.trouble}")
         return self._client
 
-    async def call(
-        self, command: str, body: Json | None = None, *, owner: str | None = None, message_id: str | None = None
+    async def send(
+        self, command: str, body: Mapping[str, object], *, message_id: str | None = None, owner: str | None = None
     ) -> Json:
         """Send a command and wait for its result.
 

@@ -16,8 +16,7 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.types import Receive, Scope, Send
 
-from daemon.client import ClientError, Json, RefusedError
-from daemon.core.lifecycle import ENDED, EXPORT_UNDER_WAY
+from daemon.client import ClientError, RefusedError, has_ended, history_after, rest_of_log
 from daemon.gateway.access import Bus, Gate, Reader, gate_of
 from daemon.gateway.hub import Gone, Listener
 from daemon.gateway.jobs import JobId
@@ -27,7 +26,6 @@ from schemas.events import EXPORT_TYPE, LOG_TYPE, STATUS_TYPE, CloudEvent, LogDa
 router = APIRouter(tags=["streams"])
 
 KEEP_ALIVE_S = 15.0
-HISTORY_PAGE = 500
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _ANSWER: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Events."}
@@ -67,7 +65,7 @@ async def job_stream(
     log_offset: Annotated[int | None, Query(ge=0, le=2**62, description="Byte offset to begin its log at.")] = None,
 ) -> Stream:
     """Its durable events so far and to come, its progress and its log, until it has ended, its export included."""
-    await link.call("job.status", {"job_id": job_id})  # a job that is not there is a 404, not a stream
+    await link.status(job_id)  # a job that is not there is a 404, not a stream
     following = _Following(link, job_id, last_event_id or after, log_offset, with_log=log)
     return Stream(following.events(), gate.open_stream(who, request))
 
@@ -120,8 +118,8 @@ class _Following:
                 yield KEEPALIVE_COMMENT
                 async for part in self._history():
                     yield part
-                if self._with_log and self._offset is not None:
-                    async for part in self._log_to(None):
+                if self._with_log:
+                    async for part in self._log_on():
                         yield part
                 if await self._has_ended():
                     async for part in self._rest():
@@ -160,43 +158,33 @@ class _Following:
                 self._offset = batch.next_offset
                 yield encoded(event)
             elif self._offset < batch.next_offset:  # the file has what is not in the batch
-                async for part in self._log_to(batch.next_offset):
+                async for part in self._log_on():
                     yield part
 
     async def _history(self) -> AsyncGenerator[bytes]:
         """The durable events that were not told yet."""
-        while True:
-            body = {"job_id": self._job_id, "after": self._last, "limit": HISTORY_PAGE}
-            found: list[Json] = (await self._link.call("job.events", body))["events"]
-            for data in found:
-                self._last = data["sequence"]
-                yield encoded(CloudEvent.model_validate(data))
-            if len(found) < HISTORY_PAGE:
-                return
+        async for event in history_after(self._link, self._job_id, self._last):
+            self._last = event.sequence or self._last
+            yield encoded(event)
 
-    async def _log_to(self, ends: int | None) -> AsyncGenerator[bytes]:
-        """The lines of the log that were not told yet, up to an offset or to the end."""
-        while self._offset is not None and (ends is None or self._offset < ends):
-            found = await self._link.call("job.logs", {"job_id": self._job_id, "offset": self._offset})
-            if found["next_offset"] <= self._offset:
-                return
-            self._offset = found["next_offset"]
-            data = {name: found[name] for name in ("job_id", "lines", "offset", "next_offset")}
-            told = {"type": LOG_TYPE, "subject": self._job_id, "data": data}
+    async def _log_on(self) -> AsyncGenerator[bytes]:
+        """The lines of the log that were not told yet."""
+        if self._offset is None:
+            return
+        async for page in rest_of_log(self._link, self._job_id, self._offset):
+            self._offset = page.next_offset
+            told = {"type": LOG_TYPE, "subject": self._job_id, "data": page.model_dump(exclude={"eof"})}
             yield format_sse_event(event="log", data_str=json.dumps(told))
-            if found["eof"] and ends is None:
-                return
 
     async def _has_ended(self) -> bool:
-        job = await self._link.call("job.status", {"job_id": self._job_id})
-        return job["status"] in ENDED and job["export_status"] not in EXPORT_UNDER_WAY
+        return has_ended(await self._link.status(self._job_id))
 
     async def _rest(self) -> AsyncGenerator[bytes]:
         """What is left when the job has ended."""
         async for part in self._history():
             yield part
         if self._with_log:
-            async for part in self._log_to(None):
+            async for part in self._log_on():
                 yield part
         yield format_sse_event(event="end", data_str=json.dumps({"sequence": self._last}))
 

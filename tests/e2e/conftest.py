@@ -6,10 +6,14 @@ because tests run one after the other and a daemon is ended before the next begi
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+
+from tests.e2e.harness import Probe, probe, running_daemon
+from tests.e2e.http.gateway import Gateway, running_gateway
 
 Settings = dict[str, str]
 MakeSettings = Callable[..., Settings]
@@ -50,6 +54,24 @@ def real_settings(make_settings: MakeSettings, swift_command: str) -> Settings:
     One thread: torch's spin against each other where the cores are shared, and then a step takes twenty times as long.
     """
     return {**make_settings(swift_command), "OMP_NUM_THREADS": "1"}
+
+
+class Served(NamedTuple):
+    """A daemon on the stand-in for swift, and a gateway before it, both as processes of their own."""
+
+    found: Probe
+    gateway: Gateway
+
+
+@pytest.fixture
+async def served(standin_settings: Settings, work: Path, amqp_url: str, tmp_path: Path) -> AsyncGenerator[Served]:
+    """Both ready, without tokens, and a probe that hears everything; ended afterwards."""
+    async with (
+        probe(amqp_url) as found,
+        running_daemon(standin_settings, work, found),
+        running_gateway(standin_settings, tmp_path) as gateway,
+    ):
+        yield Served(found, gateway)
 
 
 MakeModel = Callable[..., str]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import MakeModel, Settings
+from tests.e2e.conftest import MakeModel, Served, Settings
 from tests.e2e.harness import REPO, clean_environment, probe, running_daemon
 from tests.e2e.http.gateway import Json, followed, running_gateway, stream
 from tests.waiting import until
@@ -48,61 +48,57 @@ async def test_the_older_client_runs_as_it_stands(
 
 
 async def test_a_job_from_its_order_to_its_deletion(
-    standin_settings: Settings, make_model: MakeModel, data: str, work: Path, amqp_url: str, tmp_path: Path
+    make_model: MakeModel, data: str, tmp_path: Path, served: Served
 ) -> None:
-    async with (
-        probe(amqp_url) as found,
-        running_daemon(standin_settings, work, found),
-        running_gateway(standin_settings, tmp_path) as gateway,
-    ):
-        body = request(make_model(steps=6, hold_at=3), data, labels={"team": "a"})
-        made = await gateway.post(LLM, body, headers={"Idempotency-Key": "one"})
-        job = f"/training/jobs/{made['job_id']}"
-        assert (made["status"], made["state"]) == ("pending", "pending")
-        assert await gateway.post(LLM, body, headers={"Idempotency-Key": "one"}) == made
-        assert (await gateway.get("/api/v1/training/all/jobs"))["total"] == 1
-        started = await gateway.post(f"{job}/start")
-        assert (started["status"], started["state"]) == ("running", "queued")
-        following = asyncio.create_task(followed(gateway, f"{job}/stream?log_offset=0"))
-        await found.until(lambda event: event["data"].get("step") == 3)
-        assert (await gateway.get("/training/llm/jobs?status=running&label=team=a"))["total"] == 1
-        assert (await gateway.get("/training/llm/jobs?status=pending"))["total"] == 0
-        assert (await gateway.get("/training/jobs"))["total"] == 0
-        standing = await gateway.get(f"{job}/status")
-        assert (standing["status"], standing["state"], standing["attempt"]) == ("running", "running", 1)
-        assert (await gateway.get(f"{job}"))["state"] == "running"
-        gpus = await gateway.get("/training/gpus")
-        assert sorted((gpu["status"], gpu["available"]) for gpu in gpus["gpus"]) == [("free", True), ("leased", False)]
-        refused = await gateway.http.delete(job)
-        assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
-        (tmp_path / "model" / "go").touch()
-        events = await asyncio.wait_for(following, 60)
-        assert [number for _, number, _ in events if number is not None] == list(
-            range(1, len(found.durable(made["job_id"])) + 1)
-        )
-        assert [data["data"]["step"] for name, _, data in events if name == "progress"][-1] == 6
-        assert events[-1][0] == "end"
-        logs = await gateway.get(f"{job}/logs?limit=1000")
-        assert [line for name, _, data in events if name == "log" for line in data["data"]["lines"]] == logs["logs"]
-        assert logs["total"] == len(logs["lines"])
-        last = events[-1][2]["sequence"]
-        (only,) = [
-            event
-            for event in await followed(gateway, f"{job}/stream?log=false", **{"Last-Event-ID": str(last - 1)})
-            if event[1]
-        ]
-        assert only[1] == last
-        history = await gateway.get(f"{job}/events?limit=2&after=1")
-        assert [event["sequence"] for event in history["events"]] == [2, 3]
-        assert [point["step"] for point in (await gateway.get(f"{job}/metrics"))["points"]] == [1, 2, 3, 4, 5, 6]
-        assert (await gateway.get(job))["export_completed"] is True
-        assert (await gateway.post(f"{job}/export", {"checkpoint": "nowhere"}, 409))["code"] == "conflict"
-        assert (await gateway.post(f"{job}/export", {"checkpoint": "last"}))["status"] == "exporting"
-        await found.until(lambda event: event["data"].get("export_status") == "completed", number=2)
-        deleted = await gateway.http.delete(f"{job}?purge_output=true")
-        assert (deleted.status_code, deleted.json()["status"]) == (200, "deleted")
-        assert (await gateway.get(job, 404))["code"] == "not_found"
-        assert (await gateway.get(f"{job}/stream", 404))["code"] == "not_found"
+    found, gateway = served
+    body = request(make_model(steps=6, hold_at=3), data, labels={"team": "a"})
+    made = await gateway.post(LLM, body, headers={"Idempotency-Key": "one"})
+    job = f"/training/jobs/{made['job_id']}"
+    assert (made["status"], made["state"]) == ("pending", "pending")
+    assert await gateway.post(LLM, body, headers={"Idempotency-Key": "one"}) == made
+    assert (await gateway.get("/api/v1/training/all/jobs"))["total"] == 1
+    started = await gateway.post(f"{job}/start")
+    assert (started["status"], started["state"]) == ("running", "queued")
+    following = asyncio.create_task(followed(gateway, f"{job}/stream?log_offset=0"))
+    await found.until(lambda event: event["data"].get("step") == 3)
+    assert (await gateway.get("/training/llm/jobs?status=running&label=team=a"))["total"] == 1
+    assert (await gateway.get("/training/llm/jobs?status=pending"))["total"] == 0
+    assert (await gateway.get("/training/jobs"))["total"] == 0
+    standing = await gateway.get(f"{job}/status")
+    assert (standing["status"], standing["state"], standing["attempt"]) == ("running", "running", 1)
+    assert (await gateway.get(f"{job}"))["state"] == "running"
+    gpus = await gateway.get("/training/gpus")
+    assert sorted((gpu["status"], gpu["available"]) for gpu in gpus["gpus"]) == [("free", True), ("leased", False)]
+    refused = await gateway.http.delete(job)
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+    (tmp_path / "model" / "go").touch()
+    events = await asyncio.wait_for(following, 60)
+    assert [number for _, number, _ in events if number is not None] == list(
+        range(1, len(found.durable(made["job_id"])) + 1)
+    )
+    assert [data["data"]["step"] for name, _, data in events if name == "progress"][-1] == 6
+    assert events[-1][0] == "end"
+    logs = await gateway.get(f"{job}/logs?limit=1000")
+    assert [line for name, _, data in events if name == "log" for line in data["data"]["lines"]] == logs["logs"]
+    assert logs["total"] == len(logs["lines"])
+    last = events[-1][2]["sequence"]
+    (only,) = [
+        event
+        for event in await followed(gateway, f"{job}/stream?log=false", **{"Last-Event-ID": str(last - 1)})
+        if event[1]
+    ]
+    assert only[1] == last
+    history = await gateway.get(f"{job}/events?limit=2&after=1")
+    assert [event["sequence"] for event in history["events"]] == [2, 3]
+    assert [point["step"] for point in (await gateway.get(f"{job}/metrics"))["points"]] == [1, 2, 3, 4, 5, 6]
+    assert (await gateway.get(job))["export_completed"] is True
+    assert (await gateway.post(f"{job}/export", {"checkpoint": "nowhere"}, 409))["code"] == "conflict"
+    assert (await gateway.post(f"{job}/export", {"checkpoint": "last"}))["status"] == "exporting"
+    await found.until(lambda event: event["data"].get("export_status") == "completed", number=2)
+    deleted = await gateway.http.delete(f"{job}?purge_output=true")
+    assert (deleted.status_code, deleted.json()["status"]) == (200, "deleted")
+    assert (await gateway.get(job, 404))["code"] == "not_found"
+    assert (await gateway.get(f"{job}/stream", 404))["code"] == "not_found"
 
 
 async def test_a_stop_a_resume_and_everything_at_once(

@@ -8,39 +8,34 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import MakeModel, Settings
-from tests.e2e.harness import REPO, probe, running_daemon
-from tests.e2e.http.gateway import running_gateway
+from tests.e2e.conftest import MakeModel, Served
+from tests.e2e.harness import REPO
 
 LINES = re.findall(r"^curl .*$", (REPO / "README.md").read_text(), re.MULTILINE)
 
 
 @pytest.mark.services
 async def test_what_is_asked_with_curl_is_answered(
-    standin_settings: Settings, make_model: MakeModel, data: str, work: Path, amqp_url: str, tmp_path: Path
+    make_model: MakeModel, data: str, tmp_path: Path, served: Served
 ) -> None:
     body = {"model_path": make_model(steps=3), "datasets": [data], "output_dir": "out", "start": True}
     (tmp_path / "job.json").write_text(json.dumps(body))
     assert len(LINES) == 3
-    async with (
-        probe(amqp_url) as found,
-        running_daemon(standin_settings, work, found),
-        running_gateway(standin_settings, tmp_path) as gateway,
-    ):
+    gateway = served.gateway
 
-        async def run(line: str) -> str:
-            words = shlex.split(line.replace("http://localhost:8000", gateway.url.replace("127.0.0.1", "localhost")))
-            process = await asyncio.create_subprocess_exec(
-                *words, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-            )
-            async with asyncio.timeout(60):
-                out, err = await process.communicate()
-            assert process.returncode == 0, err.decode()
-            return out.decode()
+    async def run(line: str) -> str:
+        words = shlex.split(line.replace("http://localhost:8000", gateway.url.replace("127.0.0.1", "localhost")))
+        process = await asyncio.create_subprocess_exec(
+            *words, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        async with asyncio.timeout(60):
+            out, err = await process.communicate()
+        assert process.returncode == 0, err.decode()
+        return out.decode()
 
-        listing, creating, following = LINES
-        assert json.loads(await run(listing))["total"] == 0
-        job_id = json.loads(await run(creating))["job_id"]
-        streamed = await run(following.replace("JOB", job_id))
-        assert "event: end" in streamed
-        assert '"status":"completed"' in streamed
+    listing, creating, following = LINES
+    assert json.loads(await run(listing))["total"] == 0
+    job_id = json.loads(await run(creating))["job_id"]
+    streamed = await run(following.replace("JOB", job_id))
+    assert "event: end" in streamed
+    assert '"status":"completed"' in streamed

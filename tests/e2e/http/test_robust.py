@@ -15,7 +15,7 @@ from daemon.gateway.link import Link
 from daemon.gateway.settings import GatewaySettings
 from daemon.gateway.tokens import TokenFile
 from deploy import services as private
-from tests.e2e.conftest import MakeModel, Settings
+from tests.e2e.conftest import MakeModel, Served, Settings
 from tests.e2e.harness import probe, running_daemon
 from tests.e2e.http.gateway import running_gateway, stream
 from tests.waiting import until
@@ -61,36 +61,24 @@ async def test_a_reader_that_goes_leaves_nothing_bound(
         await until(as_before, limit_s=10, poll_s=0.5)
 
 
-async def test_a_key_of_any_length_that_is_taken_is_no_bug(
-    standin_settings: Settings, amqp_url: str, work: Path, tmp_path: Path, make_model: MakeModel, data: str
-) -> None:
+async def test_a_key_of_any_length_that_is_taken_is_no_bug(make_model: MakeModel, data: str, served: Served) -> None:
     asked = {"model_path": make_model(), "datasets": [data], "output_dir": "out"}
-    async with (
-        probe(amqp_url) as found,
-        running_daemon(standin_settings, work, found),
-        running_gateway(standin_settings, tmp_path) as gateway,
-    ):
-        headers = {"Idempotency-Key": "k" * 160}
-        first = await gateway.post("/training/llm/jobs", asked, headers=headers)
-        assert await gateway.post("/training/llm/jobs", asked, headers=headers) == first
+    gateway = served.gateway
+    headers = {"Idempotency-Key": "k" * 160}
+    first = await gateway.post("/training/llm/jobs", asked, headers=headers)
+    assert await gateway.post("/training/llm/jobs", asked, headers=headers) == first
 
 
-async def test_a_waiting_job_that_is_deleted_ends_its_stream(
-    standin_settings: Settings, amqp_url: str, work: Path, tmp_path: Path, make_model: MakeModel, data: str
-) -> None:
+async def test_a_waiting_job_that_is_deleted_ends_its_stream(make_model: MakeModel, data: str, served: Served) -> None:
     asked = {"model_path": make_model(), "datasets": [data], "output_dir": "out"}
-    async with (
-        probe(amqp_url) as found,
-        running_daemon(standin_settings, work, found),
-        running_gateway(standin_settings, tmp_path) as gateway,
-    ):
-        job_id = (await gateway.post("/training/llm/jobs", asked))["job_id"]
-        async with gateway.http.stream("GET", f"/training/jobs/{job_id}/stream") as response:
-            events = stream(response.aiter_lines())
-            assert [(await anext(events))[0] for _ in range(2)] == ["", "status"]
-            assert (await gateway.http.delete(f"/training/jobs/{job_id}")).status_code == 200
-            async with asyncio.timeout(40):
-                assert [name async for name, _, _ in events if name][-1] in {"lost", "end"}
+    gateway = served.gateway
+    job_id = (await gateway.post("/training/llm/jobs", asked))["job_id"]
+    async with gateway.http.stream("GET", f"/training/jobs/{job_id}/stream") as response:
+        events = stream(response.aiter_lines())
+        assert [(await anext(events))[0] for _ in range(2)] == ["", "status"]
+        assert (await gateway.http.delete(f"/training/jobs/{job_id}")).status_code == 200
+        async with asyncio.timeout(40):
+            assert [name async for name, _, _ in events if name][-1] in {"lost", "end"}
 
 
 async def test_who_is_nobody_is_told_before_the_body_is_read(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from daemon.cli.board import UNFINISHED, Board, Wanted
 from daemon.cli.drawing import BoardDrawing, short_id
 from daemon.cli.job_view import JobView, line_of, view_of
 from daemon.cli.watching import redrawn, say_on, with_curve
-from daemon.client import BrokerAwayError, Client, ClientError, RefusedError
+from daemon.client import BrokerAwayError, Client, RefusedError
 from daemon.client.client import PATIENCE_S, Outage
 from daemon.client.watching import Sign, with_looks
 from daemon.core.lifecycle import HOLDS_DEVICES
@@ -67,20 +67,14 @@ class _Watch:
         """Take events, over outages."""
         outage = Outage(PATIENCE_S)
         while True:
-            try:
+            async with outage.borne():
                 await self._client.reconnect()
                 async with self._client.events(*BINDINGS) as live:
                     await self._list()
-                    outage = Outage(PATIENCE_S)
+                    outage.over()
                     if await self._take_all(live):
                         return
                 raise BrokerAwayError("the connection to the broker went; the jobs go on")
-            except ClientError as error:
-                await outage.pause(error)
-            except RefusedError as error:
-                if error.code is not ReplyErrorCode.UNAVAILABLE:
-                    raise
-                await outage.pause(error)
 
     async def _take_all(self, live: AsyncIterator[CloudEvent]) -> bool:
         """Take events until there is no more to wait for (True) or the subscription ends (False)."""

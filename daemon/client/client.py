@@ -9,7 +9,7 @@ import asyncio
 import random
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Self
 
 from aio_pika.abc import AbstractChannel
@@ -138,20 +138,14 @@ class Client(Commands):
         watch = Watch(self, id_of(job), after, log=log)
         outage = Outage(self._patience_s)
         while not watch.ended:
-            try:
+            async with outage.borne():
                 await self.reconnect()
                 async with self.events(watch.binding) as live, aclosing(watch.take(live)) as events:
                     async for event in events:
-                        outage = Outage(self._patience_s)
+                        outage.over()
                         yield event
                 if not watch.ended:
                     raise BrokerAwayError("the connection to the broker went; the job goes on")
-            except ClientError as error:
-                await outage.pause(error)
-            except RefusedError as error:
-                if error.code is not ReplyErrorCode.UNAVAILABLE:
-                    raise
-                await outage.pause(error)
 
     async def wait(self, job: JobRef) -> TrainingJob:
         """Until a job has ended, its automatic export included; its document then. Raises as `watch`."""
@@ -188,8 +182,25 @@ class Outage:
     """Growing, jittered pauses between attempts, as long as patience lasts."""
 
     def __init__(self, patience_s: float) -> None:
-        self._ends = asyncio.get_running_loop().time() + patience_s
+        self._patience_s = patience_s
+        self.over()
+
+    def over(self) -> None:
+        """It answers: what fails from now on is another outage."""
+        self._ends = asyncio.get_running_loop().time() + self._patience_s
         self._pause_s = FIRST_PAUSE_S
+
+    @asynccontextmanager
+    async def borne(self) -> AsyncGenerator[None]:
+        """Where somebody is away within the block, wait instead, for the next attempt; another refusal is raised."""
+        try:
+            yield
+        except ClientError as error:
+            await self.pause(error)
+        except RefusedError as error:
+            if error.code is not ReplyErrorCode.UNAVAILABLE:
+                raise
+            await self.pause(error)
 
     async def pause(self, error: ClientError | RefusedError) -> None:
         """Wait before the next attempt; raises `error` where patience is at its end."""

@@ -55,7 +55,6 @@ class Gate:
 
     def admit(self, request: Request, token: str | None) -> Who:
         """Who asks. Raises a problem where nobody is known, or they ask too often."""
-        address = request.client.host if request.client is not None else "nobody"
         try:
             known = self.tokens.tokens()
             found = None if token is None else self.tokens.find(token)
@@ -64,7 +63,7 @@ class Gate:
         if found is not None:
             self._count(f"token {found.name}")
             return Who(found.name, found.rank, found.owner)
-        self._count(f"address {address}")
+        self._count(f"address {_address(request)}")
         if known or token is not None or not self.loopback:  # the last token may be gone since the start
             raise ProblemError(
                 401,
@@ -77,8 +76,7 @@ class Gate:
 
     def open_stream(self, who: Who, request: Request) -> Callable[[], None]:
         """Count an event stream; the answer counts it off again, once."""
-        address = request.client.host if request.client is not None else "nobody"
-        key = f"{who.name} {address}" if who.name == "local" else who.name
+        key = f"{who.name} {_address(request)}" if who.name == "local" else who.name
         if self._streams.get(key, 0) >= self.max_streams:
             raise ProblemError(
                 429,
@@ -110,10 +108,14 @@ class Gate:
             )
 
 
+def _address(request: Request) -> str:
+    """Whose connection it is; uvicorn knows of each one that comes over TCP."""
+    return request.client.host if request.client is not None else "127.0.0.1"
+
+
 def _refuse_strangers(request: Request) -> None:
     """What a page of another site's could have sent, or somebody behind a proxy."""
-    address = request.client.host if request.client is not None else "127.0.0.1"
-    if not is_loopback(address) or any(name in request.headers for name in _FORWARDED):
+    if not is_loopback(_address(request)) or any(name in request.headers for name in _FORWARDED):
         raise ProblemError(
             403, "forbidden", "somebody asks through a proxy; that needs tokens (swift-trainer token add)"
         )

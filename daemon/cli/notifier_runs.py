@@ -19,8 +19,19 @@ from daemon.notifier.service import Options, sender, serve
 from daemon.notifier.spool import SpoolError
 from daemon.notifier.trial import Tried, try_rules, would_be_told
 from daemon.notifier.webhook import webhook_sender
+from daemon.ports import UnavailableError
 
-__all__ = ["Broker", "RulesError", "SpoolError", "check", "dry_run", "options", "serve_until_told", "test"]
+__all__ = [
+    "Broker",
+    "RulesError",
+    "SpoolError",
+    "UnavailableError",
+    "check",
+    "dry_run",
+    "options",
+    "serve_until_told",
+    "test",
+]
 
 
 def options(rules: Path, spool: Path, broker: Broker) -> Options:

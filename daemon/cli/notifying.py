@@ -11,7 +11,6 @@ import typer
 from daemon.cli.session import EXIT_INTERRUPTED, EXIT_NO_ANSWER, EXIT_USAGE, AsJson, Url, broker_settings, fail
 from daemon.client import ClientError
 from daemon.logs import configure
-from daemon.ports import UnavailableError
 
 SPOOL = "notifications.db"
 Check = Annotated[bool, typer.Option("--check", help="say whether the file is right, and end")]
@@ -57,7 +56,7 @@ def notify(
         for line in str(error).splitlines()[:-1]:
             typer.echo(f"swift-trainer: {line}", err=True)
         fail(str(error).splitlines()[-1], EXIT_USAGE)
-    except (ClientError, UnavailableError) as error:
+    except (ClientError, runs.UnavailableError) as error:
         fail(str(error), EXIT_NO_ANSWER)
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None

@@ -7,13 +7,19 @@ from daemon.logs import get_log
 from daemon.notifier.events import Facts, StrangeEventError, facts_of
 from daemon.notifier.lanes import DISK_PAUSE_S, Lanes
 from daemon.notifier.matching import matching
-from daemon.notifier.rules import Rules
+from daemon.notifier.rules import Rule, Rules
 from daemon.notifier.spool import Message, Spool
 from daemon.notifier.targets import key_of
 from daemon.notifier.wording import message_of, tone_of
 from daemon.ports import Clock
 
 log = get_log("notifier")
+
+
+def words_of(rules: Rules, rule: Rule, facts: Facts) -> tuple[str, str]:
+    """Title and body of what a rule says of an event. Pure."""
+    language = rule.language or rules.language
+    return message_of(facts, rule=rule.name, title=rule.title, body=rule.body, language=language)
 
 
 def messages_for(rules: Rules, facts: Facts) -> list[Message]:
@@ -23,9 +29,7 @@ def messages_for(rules: Rules, facts: Facts) -> list[Message]:
     """
     found: list[Message] = []
     for rule in matching(rules, facts):
-        title, body = message_of(
-            facts, rule=rule.name, title=rule.title, body=rule.body, language=rule.language or rules.language
-        )
+        title, body = words_of(rules, rule, facts)
         targets = tuple(dict.fromkeys(key_of(target) for target in rule.to))
         found.append(Message(rule.name, targets, title, body, tone_of(facts), rule.not_more_often_than))
     return found

@@ -5,14 +5,14 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
 from daemon.notifier.events import Facts, StrangeEventError, facts_of
-from daemon.notifier.intake import messages_for
+from daemon.notifier.intake import messages_for, words_of
 from daemon.notifier.lanes import Send
 from daemon.notifier.retries import Outcome
 from daemon.notifier.rules import Rule
 from daemon.notifier.rules_file import Loaded
 from daemon.notifier.spool import Delivery, Message
 from daemon.notifier.targets import key_of
-from daemon.notifier.wording import message_of, tone_of
+from daemon.notifier.wording import tone_of
 from daemon.ports import Clock
 from schemas.enums import TrainingStatus, TrainingType
 from schemas.events import EXPORT_TYPE, NODE_TYPE, STATUS_TYPE, CloudEvent, ExportData, NodeData, StatusData
@@ -39,9 +39,7 @@ async def try_rules(loaded: Loaded, send: Send, clock: Clock) -> list[Tried]:
         event = sample_event(rule, clock)
         facts = facts_of(event)
         assert facts is not None  # noqa: S101 - our own event
-        title, body = message_of(
-            facts, rule=rule.name, title=rule.title, body=rule.body, language=rule.language or loaded.rules.language
-        )
+        title, body = words_of(loaded.rules, rule, facts)
         now = clock.now().timestamp()
         letter = Delivery(0, facts.event_id, rule.name, key, title, body, tone_of(facts), event, 0, now)
         return Tried(rule.name, to.shown, await send(to, letter))

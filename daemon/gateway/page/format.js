@@ -39,6 +39,12 @@ export function mib(value) {
 export const short = (id) => id.slice(0, 8);
 export const text = (value) => (value === null || value === undefined || value === "" ? NONE : String(value));
 
+// A metric's name for a person; one that the page does not know is shown as it is.
+export function metricName(metric) {
+  const shown = t(`metric.${metric}`);
+  return shown === `metric.${metric}` ? metric : shown;
+}
+
 // A command line as a shell would take it.
 export function commandLine(argv) {
   return argv.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(" ");

@@ -16,7 +16,13 @@ from tests.e2e.harness import REPO, clean_environment
 from tests.waiting import until
 
 Json = dict[str, Any]
+LLM = "/training/llm/jobs"
 READY_LIMIT_S = 60
+
+
+def request(model: str, data: str, **more: object) -> Json:
+    """A small order for the stand-in."""
+    return {"model_path": model, "datasets": [data], "output_dir": "out", "logging_steps": 1, **more}
 
 
 class Gateway:

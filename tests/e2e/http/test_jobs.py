@@ -11,17 +11,12 @@ import pytest
 
 from tests.e2e.conftest import MakeModel, Served, Settings
 from tests.e2e.harness import REPO, clean_environment, probe, running_daemon
-from tests.e2e.http.gateway import Json, followed, running_gateway, stream
+from tests.e2e.http.gateway import LLM, followed, request, running_gateway, stream
 from tests.waiting import until
 
 pytestmark = pytest.mark.services
 
-LLM = "/training/llm/jobs"
 SEED = REPO / "tests" / "data" / "seed_client.md"
-
-
-def request(model: str, data: str, **more: object) -> Json:
-    return {"model_path": model, "datasets": [data], "output_dir": "out", "logging_steps": 1, **more}
 
 
 async def test_the_older_client_runs_as_it_stands(

@@ -4,28 +4,18 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import BrowserContext, expect
 
 from daemon.gateway.tokens import TokenFile
 from tests.e2e.conftest import MakeModel, Served, Settings
 from tests.e2e.harness import probe, running_daemon
-from tests.e2e.http.gateway import Json, running_gateway
+from tests.e2e.http.gateway import LLM, request, running_gateway
+from tests.e2e.page.browsing import opened
 
 pytestmark = pytest.mark.services
 
 expect.set_options(timeout=40_000)
-LLM = "/training/llm/jobs"
 WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-
-
-async def opened(context: BrowserContext, url: str, path: str = "") -> Page:
-    page = await context.new_page()
-    await page.goto(f"{url}/ui/{path}")
-    return page
-
-
-def request(model: str, data: str, **more: object) -> Json:
-    return {"model_path": model, "datasets": [data], "output_dir": "out", "logging_steps": 1, **more}
 
 
 async def test_a_job_is_submitted_watched_to_its_end_and_deleted(

@@ -8,8 +8,8 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
 from tests.e2e.conftest import MakeModel, Served, Settings
-from tests.e2e.http.gateway import running_gateway
-from tests.e2e.page.test_page import LLM, opened, request
+from tests.e2e.http.gateway import LLM, request, running_gateway
+from tests.e2e.page.browsing import opened
 
 pytestmark = pytest.mark.services
 

@@ -2,7 +2,7 @@
 import { html, useEffect, useMemo, useState } from "../html.js";
 import { t } from "../i18n.js";
 import { get } from "../api.js";
-import { number, short } from "../format.js";
+import { metricName, number, short } from "../format.js";
 import { curve, metrics } from "../curves.js";
 import { Empty, FINAL, Problem, Status, useAnswer } from "../parts/common.js";
 import { Chart } from "../parts/chart.js";
@@ -48,7 +48,6 @@ export function Compare({ query, theme }) {
     ]);
   }, [answer]);
   if (ids.length === 0) return html`<h1>${t("tab.compare")}</h1><${Empty}>${t("compare.none")}<//>`;
-  const named = (name) => (t(`metric.${name}`) === `metric.${name}` ? name : t(`metric.${name}`));
   return html`
     <div class="head"><h1>${t("tab.compare")}</h1></div>
     <${Problem} error=${error} again=${again} />
@@ -56,7 +55,7 @@ export function Compare({ query, theme }) {
     ${answer &&
     html`
       <section class="charts">
-        ${charts.map(([name, series]) => html`<${Chart} key=${name} title=${named(name)} series=${series} theme=${theme} />`)}
+        ${charts.map(([name, series]) => html`<${Chart} key=${name} title=${metricName(name)} series=${series} theme=${theme} />`)}
       </section>
       <section>
         <h2>${t("compare.differences")}</h2>

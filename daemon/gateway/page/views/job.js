@@ -2,7 +2,7 @@
 import { html, useEffect, useMemo, useRef, useState } from "../html.js";
 import { t } from "../i18n.js";
 import { follow, get } from "../api.js";
-import { commandLine, duration, moment, number, short, text } from "../format.js";
+import { commandLine, duration, metricName, moment, number, short, text } from "../format.js";
 import { curve, merged, metrics, MOST_POINTS } from "../curves.js";
 import { Bar, Facts, Lost, Problem, Status } from "../parts/common.js";
 import { Chart } from "../parts/chart.js";
@@ -65,7 +65,7 @@ export function Job({ id, theme, may }) {
     </section>
     ${charts.length > 0 || use.length > 0
       ? html`<section class="charts" aria-label=${t("curves")}>
-          ${charts.map(([name, series]) => html`<${Chart} key=${name} title=${named(name)} series=${series} theme=${theme} />`)}
+          ${charts.map(([name, series]) => html`<${Chart} key=${name} title=${metricName(name)} series=${series} theme=${theme} />`)}
           ${useCharts(use).map(([name, series]) => html`<${Chart} key=${name} title=${t(name)} series=${series} theme=${theme} />`)}
         </section>`
       : html`<p class="empty">${t("curves.none")}</p>`}
@@ -218,11 +218,6 @@ function useCharts(use) {
     ["gpu.memory", series((gpu) => (gpu.memory_used_mib === null ? null : gpu.memory_used_mib / 1024))],
   ];
 }
-
-const named = (name) => {
-  const shown = t(`metric.${name}`);
-  return shown === `metric.${name}` ? name : shown;
-};
 
 function eventName(event) {
   if (event.data.status) return t(`status.${event.data.status}`);

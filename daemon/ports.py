@@ -193,6 +193,10 @@ class Store(Protocol):
         """`ok`, or what is wrong."""
         ...
 
+    async def now(self) -> datetime:
+        """The store's own clock (UTC)."""
+        ...
+
     async def insert_job(self, job: TrainingJob) -> bool:
         """Store a new job. False: a job of this id exists (an answer was lost). Raises `FolderTakenError`."""
         ...

@@ -278,6 +278,15 @@ class QueueList(Wire):
     """How many wait in all."""
 
 
+class Disk(Wire):
+    """Room for what a node's daemon and its trainings write."""
+
+    path: str
+    """A folder of the node: the daemon's state, or its work folder."""
+    free_mib: float
+    """Space that is free there, MiB."""
+
+
 class Node(Wire):
     """One daemon's node."""
 
@@ -299,6 +308,8 @@ class Node(Wire):
     """By program: `swift-trainer`, `ms-swift`."""
     devices: tuple[Device, ...] = ()
     """As last read."""
+    disks: tuple[Disk, ...] = ()
+    """Its folders, as far as their room can be told; trainings' output folders may lie elsewhere."""
 
 
 class NodeList(Wire):
@@ -340,6 +351,10 @@ class SystemStatus(Wire):
     """By program: `swift-trainer`, `ms-swift`."""
     counts: dict[str, int]
     """Jobs by status."""
+    time: datetime | None = None
+    """The clock of the node that answers (UTC)."""
+    store_skew_seconds: float | None = None
+    """How far the store's clock is behind that."""
 
 
 def faults_of(error: ValidationError, *, skip: int = 0) -> tuple[Fault, ...]:

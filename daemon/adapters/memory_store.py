@@ -9,6 +9,7 @@ milliseconds, lists as tuples) and shares nothing with the caller.
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from itertools import product
 
 from daemon.adapters.curves import merged, thin
@@ -72,6 +73,10 @@ class MemoryStore:
     async def check(self) -> str:
         async with self._call("check"):
             return "ok"
+
+    async def now(self) -> datetime:
+        async with self._call("now"):
+            return datetime.now(UTC)
 
     async def close(self) -> None:
         async with self._call("close"):

@@ -113,6 +113,13 @@ class MongoStore:
             return why_away(error, self._address)
         return "ok"
 
+    async def now(self) -> datetime:
+        with self._reaching() as db:
+            found = await db.quick.command(
+                "hello", codec_options=db.quick.codec_options
+            )  # by itself it reads times as naive
+        return cast("datetime", found["localTime"])
+
     async def close(self) -> None:
         if self._connection is not None:
             self._connection.client.close()

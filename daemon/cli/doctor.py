@@ -1,133 +1,121 @@
 """`swift-trainer doctor`: what is wrong and what to do, as far as the bus can tell.
 
-`swift-trainerd --check`, on a node, sees the rest: its folders, its disk and its own settings.
+`swift-trainerd --check`, on a node, sees the rest: its own settings, and what it needs to start. What the user of this
+address may do is tried with commands that change nothing, each over a connection of its own: the broker closes the
+channel of whoever may not.
 """
 
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
 
 import typer
 
 from daemon.cli.dead_letters import count_dead
-from daemon.cli.output import age_text, show_document, show_table
-from daemon.cli.session import EXIT_REFUSED, AsJson, Url, run
-from daemon.client import Client, Json
-from schemas.enums import DeviceState, NodeState
+from daemon.cli.findings import (
+    ADVICE,
+    NO_DAEMON,
+    RIGHTS_PAGE,
+    Finding,
+    Verdict,
+    of_clocks,
+    of_dead,
+    of_devices,
+    of_nodes,
+    of_parts,
+    of_rights,
+    of_versions,
+)
+from daemon.cli.output import show_document, show_table
+from daemon.cli.session import EXIT_NO_ANSWER, EXIT_REFUSED, AsJson, Url, client_of, finish
+from daemon.client import BrokerAwayError, Client, ClientError, NoAnswerError, RefusedError
 
-MOST_SKEW_S = 2.0
 ANSWER_LIMIT_S = 10.0
-ADVICE = {
-    "broker": "look at RabbitMQ and at SWIFT_TRAINER_AMQP_URL of the node that answers",
-    "store": "look at MongoDB and at SWIFT_TRAINER_MONGODB_URL of the node that answers",
-    "devices": "look at `swift-trainer gpus`, and at nvidia-smi on the node",
-    "swift": "look at SWIFT_TRAINER_SWIFT_COMMAND; `swift-trainerd --check` on the node says more",
-}
-
-
-class Verdict(StrEnum):
-    """How a part is."""
-
-    OK = "ok"
-    NOTE = "note"
-    """Worth a look; nothing is broken."""
-    WRONG = "wrong"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What was found of one part."""
-
-    part: str
-    verdict: Verdict
-    said: str
-    advice: str = ""
+NOBODY = "no-such-one"
+"""No job and no node is called so: what is ordered of it is refused, and changes nothing."""
+Connect = Callable[[], Client]
 
 
 def doctor(*, as_json: AsJson = False, url: Url = None) -> None:
-    """Say what is wrong with broker, store, devices, ms-swift, nodes and clocks, and what to do; then exit with 1."""
+    """Say what is wrong with broker, store, devices, ms-swift, rights, clocks, disks, versions, and what to do.
 
-    async def act(client: Client) -> None:
-        status = await client.call("system.status", timeout_s=ANSWER_LIMIT_S)
-        found = [
-            *of_parts(status),
-            *of_nodes((await client.call("node.list", timeout_s=ANSWER_LIMIT_S))["nodes"]),
-            *of_devices((await client.call("gpu.list", timeout_s=ANSWER_LIMIT_S))["gpus"]),
-            of_dead(await count_dead(client)),
+    Exits with 1 where something is wrong, with 3 where nobody answers.
+    """
+    code, found = finish(_examined(lambda: client_of(url)))
+    if as_json:
+        show_document([asdict(finding) for finding in found])
+    else:
+        rows = [(item.part, item.verdict, item.said, item.advice) for item in found]
+        show_table(("PART", "", "FOUND", "WHAT TO DO"), rows, empty="nothing was found")
+    if code == 0 and any(finding.verdict is Verdict.WRONG for finding in found):
+        code = EXIT_REFUSED
+    if code:
+        raise typer.Exit(code)
+
+
+async def _examined(connect: Connect) -> tuple[int, list[Finding]]:
+    """An exit code where nobody answers, else 0; and what was found."""
+    try:
+        async with connect() as client:
+            pass
+    except BrokerAwayError as error:
+        return EXIT_NO_ANSWER, [Finding("broker", Verdict.WRONG, str(error), ADVICE["broker"])]
+    try:
+        async with connect() as client:
+            found = await _of_the_whole(client)
+    except NoAnswerError as error:
+        return EXIT_NO_ANSWER, [Finding("daemon", Verdict.WRONG, str(error), NO_DAEMON)]
+    except ClientError as error:
+        return EXIT_REFUSED, [
+            Finding("may ask", Verdict.WRONG, f"no: {error}", f"ask with another user; {RIGHTS_PAGE}")
         ]
-        if as_json:
-            show_document([asdict(finding) for finding in found])
-        else:
-            rows = [(item.part, item.verdict, item.said, item.advice) for item in found]
-            show_table(("PART", "", "FOUND", "WHAT TO DO"), rows, empty="nothing was found")
-        if any(finding.verdict is Verdict.WRONG for finding in found):
-            raise typer.Exit(EXIT_REFUSED)
-
-    run(url, act)
+    except RefusedError as error:
+        return EXIT_REFUSED, [Finding("store", Verdict.WRONG, error.message, ADVICE["store"])]
+    return 0, [*found, *of_rights(await _rights(connect)), of_dead(await _dead(connect))]
 
 
-def of_parts(status: Json) -> list[Finding]:
-    """What the node that answers says of its parts."""
+async def _of_the_whole(client: Client) -> list[Finding]:
+    asked = datetime.now(UTC)
+    status = await client.call("system.status", timeout_s=ANSWER_LIMIT_S)
+    answered = datetime.now(UTC)
+    nodes = (await client.call("node.list", timeout_s=ANSWER_LIMIT_S))["nodes"]
+    devices = (await client.call("gpu.list", timeout_s=ANSWER_LIMIT_S))["gpus"]
     return [
-        Finding(part, Verdict.OK, status["versions"].get("ms-swift", "ok") if part == "swift" else "ok")
-        if status[part] == "ok"
-        else Finding(part, Verdict.WRONG, status[part], advice)
-        for part, advice in ADVICE.items()
+        *of_parts(status),
+        *of_nodes(nodes),
+        *of_devices(devices, nodes),
+        *of_clocks(status, asked, answered),
+        *of_versions(nodes),
     ]
 
 
-def of_nodes(nodes: list[Json]) -> list[Finding]:
-    """Nodes that are away or drained, and clocks that differ."""
-    return [finding for node in nodes for finding in (_of_node(node), *_of_clock(node))]
+async def _rights(connect: Connect) -> dict[str, str | None]:
+    async def order_jobs(client: Client) -> None:
+        await client.call("job.start", {"job_id": NOBODY}, timeout_s=ANSWER_LIMIT_S)
+
+    async def order_nodes(client: Client) -> None:
+        await client.call("node.resume", {"node_id": NOBODY}, timeout_s=ANSWER_LIMIT_S)
+
+    async def follow_events(client: Client) -> None:
+        async with client.events(f"job.{NOBODY}.#"):
+            pass
+
+    tried = {"order jobs": order_jobs, "order nodes": order_nodes, "follow events": follow_events}
+    return {what: await _refused(connect, act) for what, act in tried.items()}
 
 
-def _of_node(node: Json) -> Finding:
-    name, reason = f"node {node['node_id']}", node["reason"]
-    if node["state"] == NodeState.OFFLINE:
-        said = f"offline, last heard of {age_text(node['last_heartbeat'])} ago" + (f": {reason}" if reason else "")
-        return Finding(name, Verdict.WRONG, said, "start swift-trainerd there; its log says why it ended")
-    if node["state"] == NodeState.DRAINED:
-        said = "drained" + (f": {reason}" if reason else "")
-        return Finding(name, Verdict.NOTE, said, f"`swift-trainer undrain {node['node_id']}` when it may work again")
-    return Finding(name, Verdict.OK, f"{node['state']}, {len(node['devices'])} devices")
-
-
-def _of_clock(node: Json) -> list[Finding]:
-    skew: float | None = node["clock_skew_seconds"]
-    if skew is None or node["state"] == NodeState.OFFLINE:
-        return []
-    name = f"clock of {node['node_id']}"
-    if abs(skew) <= MOST_SKEW_S:
-        return [Finding(name, Verdict.OK, f"within {MOST_SKEW_S:g} s")]
-    said = f"{abs(skew):.1f} s {'behind' if skew > 0 else 'ahead of'} the node that answers"
-    return [Finding(name, Verdict.WRONG, said, "keep the clocks by NTP (timedatectl set-ntp true)")]
-
-
-def of_devices(devices: list[Json]) -> list[Finding]:
-    """Devices that can't be given to a job, with the evidence."""
-    return [found for device in devices if (found := _of_device(device)) is not None]
-
-
-def _of_device(device: Json) -> Finding | None:
-    name, reason = (
-        f"device {device['node_id']}/{device['index']}",
-        f"{device['state']}: {device['reason'] or 'no reason'}",
-    )
-    if device["state"] == DeviceState.UNHEALTHY:
-        return Finding(name, Verdict.WRONG, reason, "look at nvidia-smi and dmesg on the node")
-    if device["state"] == DeviceState.DRAINED:
-        back = f"`swift-trainer undrain {device['node_id']} --devices {device['index']}` when it is repaired"
-        return Finding(name, Verdict.NOTE, reason, back)
-    if device["state"] == DeviceState.FOREIGN:
-        return Finding(name, Verdict.NOTE, reason, "end that process, or leave the device out of SWIFT_TRAINER_DEVICES")
+async def _refused(connect: Connect, act: Callable[[Client], Awaitable[None]]) -> str | None:
+    """None where the broker lets it through, whatever the daemon then says of it; else what it says."""
+    try:
+        async with connect() as client:
+            await act(client)
+    except RefusedError:
+        return None
+    except ClientError as error:
+        return str(error)
     return None
 
 
-def of_dead(number: int | None) -> Finding:
-    """Commands that could not be understood."""
-    if number is None:
-        return Finding("dead letters", Verdict.NOTE, "this user may not look", "ask with an operator's user")
-    if number:
-        return Finding(
-            "dead letters", Verdict.NOTE, f"{number} commands were not understood", "`swift-trainer dead list`"
-        )
-    return Finding("dead letters", Verdict.OK, "none")
+async def _dead(connect: Connect) -> int | None:
+    async with connect() as client:
+        return await count_dead(client)

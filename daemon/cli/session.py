@@ -1,8 +1,8 @@
 """What every command needs around it: a connection, one line for what goes wrong, and an exit code for scripts."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Annotated, NoReturn
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Annotated, NoReturn, TypeVar
 
 import typer
 from pydantic import ValidationError
@@ -12,6 +12,7 @@ from daemon.cli.output import safe
 from daemon.client import Client, ClientError, RefusedError
 from daemon.settings import Settings, setting_faults
 
+T = TypeVar("T")
 EXIT_REFUSED, EXIT_USAGE, EXIT_NO_ANSWER, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 Url = Annotated[str | None, typer.Option("--url", help="AMQP URL, in place of SWIFT_TRAINER_AMQP_URL")]
@@ -24,14 +25,24 @@ JobId = Annotated[
 
 def run(url: str | None, act: Callable[[Client], Awaitable[None]]) -> None:
     """Connect, act, and turn what goes wrong into one line and an exit code."""
-    settings = broker_settings()
 
     async def connected() -> None:
-        async with Client(url or settings.amqp_url.get_secret_value(), ca_file=settings.amqp_ca_path) as client:
+        async with client_of(url) as client:
             await act(client)
 
+    finish(connected())
+
+
+def client_of(url: str | None) -> Client:
+    """A client of the broker that is meant; a bad setting is told and ends the program."""
+    settings = broker_settings()
+    return Client(url or settings.amqp_url.get_secret_value(), ca_file=settings.amqp_ca_path)
+
+
+def finish(acting: Coroutine[object, object, T]) -> T:
+    """Run to the end; what goes wrong becomes one line and an exit code."""
     try:
-        asyncio.run(connected())
+        return asyncio.run(acting)
     except ClientError as error:
         fail(str(error), EXIT_NO_ANSWER)
     except RefusedError as error:

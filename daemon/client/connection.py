@@ -40,6 +40,8 @@ AWAY = (AMQPConnectionError, ChannelInvalidStateError, RuntimeError)
 URL_SETTING, CA_SETTING = "SWIFT_TRAINER_AMQP_URL", "SWIFT_TRAINER_AMQP_CA_FILE"
 UNVERIFIED = "certificate verify failed"
 """As OpenSSL words it."""
+FORBIDDEN = "ACCESS_REFUSED"
+"""As RabbitMQ words it."""
 
 Json = dict[str, Any]
 _log = logging.getLogger(__name__)
@@ -122,9 +124,9 @@ class Connection:
         except AWAY as error:
             raise BrokerAwayError(f"{command} could not be sent ({mask(str(error))})") from None
         except AMQPError as error:
-            raise ClientError(
-                f"{command} could not be sent ({mask(str(error))}); did swift-trainerd ever run on this broker?"
-            ) from None
+            said = mask(str(error))
+            why = f"the user in {URL_SETTING} may not" if FORBIDDEN in said else "did swift-trainerd ever run there?"
+            raise ClientError(f"{command} could not be sent ({said}); {why}") from None
         except ValidationError:
             raise ClientError(f"the answer to {command} is none of this contract's") from None
         finally:

@@ -17,6 +17,7 @@ from daemon.loops.lease import end_all_runs
 from daemon.ports import UnavailableError
 from schemas.enums import NodeState
 from schemas.nodes import NodeInternal, NodeRecord
+from schemas.replies import Disk
 
 log = get_log("heartbeat")
 
@@ -38,13 +39,13 @@ async def heartbeat(ctx: Context, started_at: datetime) -> None:
 async def beat(ctx: Context, started_at: datetime) -> None:
     """Write the node's present state once. The version of ms-swift is in it as soon as it is known."""
     began_s = ctx.clock.monotonic()
-    while not await ctx.store.put_node(_record(ctx, started_at)):
+    while not await ctx.store.put_node(await _record(ctx, started_at)):
         await _come_back(ctx)
         began_s = ctx.clock.monotonic()
     await _renew(ctx, began_s)
 
 
-def _record(ctx: Context, started_at: datetime) -> NodeRecord:
+async def _record(ctx: Context, started_at: datetime) -> NodeRecord:
     versions = {"swift-trainer": __version__}
     if ctx.toolchain.known is not None:
         versions["ms-swift"] = ctx.toolchain.known.version
@@ -56,8 +57,16 @@ def _record(ctx: Context, started_at: datetime) -> NodeRecord:
         lost_after_seconds=ctx.settings.node_lost_seconds or None,
         versions=versions,
         devices=ctx.board.current(),
+        disks=await _disks(ctx),
         internal=NodeInternal(epoch=ctx.lease.epoch),
     )
+
+
+async def _disks(ctx: Context) -> tuple[Disk, ...]:
+    """Room in the daemon's own folders."""
+    folders = dict.fromkeys((ctx.settings.state_path, ctx.settings.work_path))
+    rooms = [(folder, await ctx.files.free_mib(folder)) for folder in folders]
+    return tuple(Disk(path=str(folder), free_mib=free) for folder, free in rooms if free is not None)
 
 
 async def _renew(ctx: Context, began_s: float) -> None:

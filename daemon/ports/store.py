@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
@@ -55,6 +56,10 @@ class Store(Protocol):
 
     async def check(self) -> str:
         """`ok`, or what is wrong."""
+        ...
+
+    async def now(self) -> datetime:
+        """The store's own clock (UTC)."""
         ...
 
     async def insert_job(self, job: TrainingJob) -> bool:

@@ -44,6 +44,7 @@ _NODE: Data = {
     "started_at": "2026-11-20T08:00:00Z",
     "versions": {"swift-trainer": "0.1.0", "ms-swift": "4.0.0"},
     "devices": [GPU],
+    "disks": [{"path": "/var/lib/swift-trainer", "free_mib": 184320.0}],
 }
 _DEFAULTS: Data = {
     name: field.get_default(call_default_factory=True)
@@ -151,6 +152,8 @@ RESULT_EXAMPLES: dict[str, Data] = {
             "node_id": NODE,
             "versions": {"swift-trainer": "0.1.0", "ms-swift": "4.0.0"},
             "counts": {"queued": 1, "running": 1, "completed": 12},
+            "time": "2026-11-24T12:19:03Z",
+            "store_skew_seconds": 0.002,
         },
     }.items()
 }

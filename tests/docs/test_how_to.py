@@ -338,12 +338,29 @@ async def test_tls_and_users(place: Place) -> None:
             assert "gpu-1" in place.run("swift-trainer status")
             await refuses_what_is_not_right(place, url)
         place.run(users)
+        say_what_each_user_may_do(place)
         place.env["SWIFT_TRAINER_GATEWAY_TOKENS"] = str(place.root / "etc/swift-trainer/tokens.json")
         assert "removed alice" in place.run(tokens)
     finally:
         place.env["SWIFT_TRAINER_AMQP_URL"] = plain
         place.env.pop("SWIFT_TRAINER_AMQP_CA_FILE", None)
         await restarted(place, "sudo systemctl restart swift-trainer")
+
+
+def say_what_each_user_may_do(place: Place) -> None:
+    """The page says that the doctor does."""
+    may = {
+        "publisher": ["order jobs"],
+        "operator": ["order jobs", "order nodes", "follow events"],
+        "gateway": ["order jobs", "order nodes", "follow events"],
+    }
+    for role, rights in may.items():
+        url = f"amqp://swift-{role}:{place.secret(f'RABBITMQ_{role.upper()}_PASSWORD')}@127.0.0.1:{place.port('rabbitmq')}/"
+        found = json.loads(place.run(f"swift-trainer doctor --json --url {url} || test $? -eq 1"))
+        told = {finding["part"]: finding["verdict"] for finding in found}
+        assert [part.removeprefix("may ") for part in told if part.startswith("may ") and told[part] == "ok"] == rights
+    url = f"amqp://swift-subscriber:{place.secret('RABBITMQ_SUBSCRIBER_PASSWORD')}@127.0.0.1:{place.port('rabbitmq')}/"
+    assert "may ask" in place.run(f"swift-trainer doctor --url {url}", fails=True)
 
 
 def listen_with_tls(place: Place) -> int:

@@ -87,6 +87,9 @@ async def test_the_node_and_the_doctor(standin_settings: Settings, work: Path, a
         parts = {finding["part"]: finding["verdict"] for finding in await read("doctor", settings=own)}
         assert parts["broker"] == parts["store"] == parts["swift"] == parts["node node-1"] == "ok"
         assert parts["device node-1/1"] == "note"
+        seen = ("clock of this machine", "clock of the store", "versions of swift-trainer", "may order nodes")
+        assert [parts[part] for part in (*seen, "may follow events")] == ["ok"] * 5
+        assert {"disk of node-1", "dead letters"} <= set(parts)
         assert (await read("params", "vlm", settings=own))["lora_rank"] == 16
 
 

@@ -1,12 +1,13 @@
 """The commands, one by one: what each changes, answers and refuses."""
 
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from schemas.enums import ExportStatus, ReplyErrorCode, TrainingStatus
 from schemas.jobs import TrainingJob
-from schemas.replies import JobEvents, JobList, JobLogs, JobMetrics, JobStatus, QueueList, Reply
+from schemas.replies import JobEvents, JobList, JobLogs, JobMetrics, JobStatus, NodeList, QueueList, Reply
 from tests.loops.gpu_board import GpuBoard
 from tests.loops.rig import CREATE, World
 
@@ -374,6 +375,16 @@ async def test_the_systems_state_names_what_is_wrong(world: World) -> None:
         assert status["status"] == "ok"
         assert {status[part] for part in ("broker", "store", "devices", "swift")} == {"ok"}
         assert status["counts"] == dict.fromkeys(map(str, S), 0)
+        assert datetime.fromisoformat(str(status["time"])) == world.clock.now()
+        assert isinstance(status["store_skew_seconds"], float)
+
+
+async def test_a_node_tells_the_room_in_its_folders(world: World) -> None:
+    world.files.free = 5000.0
+    async with world.daemon(devices=GpuBoard(1, "node-a")) as daemon:
+        found = NodeList.model_validate(await world.result("node.list"))
+        folders = {daemon.ctx.settings.state_path, daemon.ctx.settings.work_path}
+        assert {disk.path: disk.free_mib for disk in found.nodes[0].disks} == {str(path): 5000.0 for path in folders}
 
 
 async def test_a_node_that_is_not_there_can_not_be_drained(world: World) -> None:

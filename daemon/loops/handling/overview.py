@@ -61,6 +61,7 @@ async def node_list(ctx: Context, _request: Empty, _sender: Sender) -> NodeList:
             clock_skew_seconds=ctx.sightings.skew_s(node.node_id),
             versions=node.versions,
             devices=devices_of(ctx, node, held),
+            disks=node.disks,
         )
         for node in await ctx.store.nodes()
     )
@@ -81,7 +82,16 @@ async def system_status(ctx: Context, _request: Empty, _sender: Sender) -> Syste
         node_id=ctx.node_id,
         versions={"swift-trainer": __version__, "ms-swift": version},
         counts=await ctx.store.counts(),
+        time=ctx.clock.now(),
+        store_skew_seconds=await _store_skew_s(ctx),
     )
+
+
+async def _store_skew_s(ctx: Context) -> float:
+    """How far the store's clock is behind ours, but for half of the way there and back."""
+    asked = ctx.clock.now()
+    there = await ctx.store.now()
+    return (asked + (ctx.clock.now() - asked) / 2 - there).total_seconds()
 
 
 async def _swift(ctx: Context) -> tuple[str, str]:

@@ -1,5 +1,7 @@
 """Jobs in the store: written once, guarded by their revision, found again by every query."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -31,6 +33,11 @@ async def test_a_job_comes_back_as_it_was_stored(store: Store) -> None:
     assert await store.insert_job(job)
     assert await store.get_job("a") == job
     assert await store.get_job("b") is None
+
+
+async def test_the_store_tells_its_own_clock(store: Store) -> None:
+    before, told = datetime.now(UTC), await store.now()
+    assert abs((told - before).total_seconds()) < 60, "on this machine they are one clock"
 
 
 async def test_times_keep_their_milliseconds(store: Store) -> None:

@@ -90,6 +90,19 @@ async def test_a_job_that_ended_and_goes_on_elsewhere_goes_on_here(
     await expect(page.locator(".events li")).to_have_count(len(found.durable(made["job_id"])))
 
 
+async def test_a_log_that_is_left_while_it_scrolls_is_left_in_peace(
+    context: BrowserContext, make_model: MakeModel, data: str, served: Served
+) -> None:
+    found, gateway = served
+    made = await gateway.post(LLM, request(make_model(steps=3), data, start=True, auto_export=False))
+    await found.status(made["job_id"], "completed")
+    page = await opened(context, gateway.url, f"#/jobs/{made['job_id']}")
+    log = await page.wait_for_selector("pre.log")
+    await page.goto(f"{gateway.url}/ui/#/queue")
+    await expect(page.locator("pre.log")).to_have_count(0)
+    await log.evaluate("node => node.dispatchEvent(new Event('scroll'))")  # browsers tell it a frame later
+
+
 async def test_what_is_compared_keeps_its_colour_and_may_be_gone(
     context: BrowserContext, make_model: MakeModel, data: str, served: Served
 ) -> None:

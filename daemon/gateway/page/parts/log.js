@@ -16,8 +16,8 @@ export function Log({ lines }) {
   useLayoutEffect(() => {
     if (follows) box.current.scrollTop = box.current.scrollHeight;
   }, [shown.length, lines, follows]);
-  const scrolled = () => {
-    const { scrollTop, clientHeight, scrollHeight } = box.current;
+  // of the event, not of `box`: a scroll is told a frame later, when the view may be gone
+  const scrolled = ({ currentTarget: { scrollTop, clientHeight, scrollHeight } }) => {
     setFollows(scrollHeight - scrollTop - clientHeight < 24);
   };
   return html`<section>

@@ -97,7 +97,7 @@ async def test_a_log_that_is_left_while_it_scrolls_is_left_in_peace(
     made = await gateway.post(LLM, request(make_model(steps=3), data, start=True, auto_export=False))
     await found.status(made["job_id"], "completed")
     page = await opened(context, gateway.url, f"#/jobs/{made['job_id']}")
-    log = await page.wait_for_selector("pre.log")
+    log = await page.locator("pre.log").element_handle()
     await page.goto(f"{gateway.url}/ui/#/queue")
     await expect(page.locator("pre.log")).to_have_count(0)
     await log.evaluate("node => node.dispatchEvent(new Event('scroll'))")  # browsers tell it a frame later

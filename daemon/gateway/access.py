@@ -20,7 +20,7 @@ from limits.strategies import FixedWindowRateLimiter
 from daemon.gateway.link import Link
 from daemon.gateway.problems import ProblemError, away
 from daemon.gateway.settings import is_loopback
-from daemon.gateway.tokens import Role, TokenError, TokenFile
+from daemon.gateway.tokens import Role, Token, TokenError, TokenFile
 
 BEARER = HTTPBearer(
     auto_error=False, description="A token that `swift-trainer token add` printed. None is needed where there are none."
@@ -39,6 +39,8 @@ class Who:
     role: Role
     owner: str | None
     """The owner of what they create."""
+    token: Token | None = None
+    """None: nobody needs one."""
 
 
 @dataclass(slots=True)
@@ -62,7 +64,7 @@ class Gate:
             raise away(f"the tokens can't be read: {error}") from None
         if found is not None:
             self._count(f"token {found.name}")
-            return Who(found.name, found.rank, found.owner)
+            return Who(found.name, found.rank, found.owner, found)
         self._count(f"address {_address(request)}")
         if known or token is not None or not self.loopback:  # the last token may be gone since the start
             raise ProblemError(
@@ -73,6 +75,14 @@ class Gate:
             )
         _refuse_strangers(request)
         return Who("local", Role.OPERATE, None)
+
+    def still_admits(self, who: Who) -> bool:
+        """Whether what let them in stands as it did: their token, or that there are none."""
+        try:
+            known = self.tokens.tokens()
+        except TokenError:
+            return False
+        return not known if who.token is None else who.token in known
 
     def open_stream(self, who: Who, request: Request) -> Callable[[], None]:
         """Count an event stream; the answer counts it off again, once."""

@@ -1,14 +1,16 @@
 """Event streams (server-sent events): one job from any point on without a gap, or everything as it happens.
 
-An event of the stream is named after what it tells: `status`, `checkpoint`, `export`, `progress`, `log`, `gpu`, `node`;
-its data is the CloudEvent (of lines that are read from the file: its type, subject and data). A durable one has its
-sequence as `id`, so a reader that comes back with `Last-Event-ID` gets the ones between first. The last one of a job is
-`end`. `lagged` (the reader did not keep up) and `lost` (the broker is away, or the gateway stops) ask it to come back.
+An event of the stream is named after what it tells: `status`, `checkpoint`, `export`, `progress`, `log`, `gpu`,
+`node`; its data is the CloudEvent (of lines that are read from the file: its type, subject and data). A durable one
+has its sequence as `id`, so a reader that comes back with `Last-Event-ID` gets the ones between first. The last one
+of a job is `end`. `lagged` (the reader did not keep up) and `lost` (no broker, the gateway stops, the token was
+removed) ask it to come back.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -17,7 +19,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.types import Receive, Scope, Send
 
 from daemon.client import ClientError, RefusedError, has_ended, history_after, rest_of_log
-from daemon.gateway.access import Bus, Gate, Reader, gate_of
+from daemon.gateway.access import Bus, Gate, Reader, Who, gate_of
 from daemon.gateway.hub import Gone, Listener
 from daemon.gateway.jobs import JobId
 from daemon.gateway.link import Link
@@ -33,14 +35,14 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
 
 
 class Stream(StreamingResponse):
-    """A stream that is counted off when it ends, however it ends."""
+    """A stream that ends when its reader may no longer read, and is counted off however it ends."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, content: AsyncGenerator[bytes], close: Callable[[], None]) -> None:
-        super().__init__(content, headers=_HEADERS)
-        self._content = content
-        self._close = close
+    def __init__(self, content: AsyncGenerator[bytes], gate: Gate, who: Who, request: Request) -> None:
+        self._content = _while_admitted(content, gate, who)
+        super().__init__(self._content, headers=_HEADERS)
+        self._close = gate.open_stream(who, request)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -48,6 +50,16 @@ class Stream(StreamingResponse):
         finally:
             await self._content.aclose()
             self._close()
+
+
+async def _while_admitted(content: AsyncGenerator[bytes], gate: Gate, who: Who) -> AsyncGenerator[bytes]:
+    async with aclosing(content):
+        async for part in content:
+            if not gate.still_admits(who):
+                told = {"detail": "what let you in has changed: come back with a token"}
+                yield format_sse_event(event=Gone.LOST, data_str=json.dumps(told))
+                return
+            yield part
 
 
 @router.get("/jobs/{job_id}/stream", response_class=StreamingResponse, responses=_ANSWER, summary="Follow a job")
@@ -67,14 +79,14 @@ async def job_stream(
     """Its durable events so far and to come, its progress and its log, until it has ended, its export included."""
     await link.status(job_id)  # a job that is not there is a 404, not a stream
     following = _Following(link, job_id, last_event_id or after, log_offset, with_log=log)
-    return Stream(following.events(), gate.open_stream(who, request))
+    return Stream(following.events(), gate, who, request)
 
 
 @router.get("/events", response_class=StreamingResponse, responses=_ANSWER, summary="Follow everything")
 async def all_stream(request: Request, who: Reader, link: Bus, gate: Annotated[Gate, Depends(gate_of)]) -> Stream:
     """What happens from now on to jobs, devices and nodes, without the lines of logs."""
     link.connected()  # an answer that says why, in place of a stream that ends at once
-    return Stream(_everything(link), gate.open_stream(who, request))
+    return Stream(_everything(link), gate, who, request)
 
 
 async def _everything(link: Link) -> AsyncGenerator[bytes]:

@@ -1,13 +1,18 @@
 """The typed client against a real daemon, a real RabbitMQ and a real mongod, and over their outages."""
 
 import asyncio
+import io
 import signal
 from collections.abc import Mapping
 from pathlib import Path
 
 import aio_pika
 import pytest
+from rich.console import Console
 
+from daemon.cli.board import Wanted
+from daemon.cli.watching import watch_job
+from daemon.cli.watching_all import watch_all
 from daemon.client import BrokerAwayError, Client, ClientError, Json, RefusedError
 from schemas.commands import COMMANDS_EXCHANGE, EVENTS_EXCHANGE
 from schemas.enums import DeviceState, ExportStatus, NodeState, ReplyErrorCode, TrainingStatus, TrainingType
@@ -80,12 +85,18 @@ async def test_a_watch_misses_nothing_over_a_restart_of_the_broker(place: Place,
                 lines.extend(page)
 
         reading = asyncio.create_task(read_log())
+        shown = io.StringIO()
+        one = asyncio.create_task(watch_job(client, job.job_id, Console(file=shown)))
+        board = asyncio.create_task(watch_all(client, Wanted(job_ids=[job.job_id]), Console(file=shown)))
         await reached.wait()
         await pair.down("rabbitmq")
         Path(model, "go").touch()
         await until(lambda: "End time of running main" in place.log(job.job_id))
         await pair.up("rabbitmq")
         await asyncio.gather(watching, reading)
+        assert (await one).succeeded
+        assert (await board).tally() == "nothing unfinished; ended since: 1 completed"
+        assert shown.getvalue().count("completed: ") >= 2, "what the command line prints, of one and of all"
         assert (await client.get(job)).export_completed
         durable = [event for event in seen if event.sequence is not None]
         assert durable == list((await client.history(job, limit=1000)).events)

@@ -81,6 +81,27 @@ async def test_a_waiting_job_that_is_deleted_ends_its_stream(make_model: MakeMod
             assert [name async for name, _, _ in events if name][-1] in {"lost", "end"}
 
 
+async def test_a_token_that_is_removed_closes_its_streams(
+    standin_settings: Settings, work: Path, amqp_url: str, tmp_path: Path
+) -> None:
+    tokens = TokenFile(tmp_path / "tokens.json")
+    headers = {name: {"Authorization": f"Bearer {tokens.add(name, 'read', None)}"} for name in ("goes", "stays")}
+    async with (
+        probe(amqp_url) as found,
+        running_daemon(standin_settings, work, found),
+        running_gateway(standin_settings, tmp_path) as gateway,
+        gateway.http.stream("GET", "/training/events", headers=headers["goes"]) as closed,
+        gateway.http.stream("GET", "/training/events", headers=headers["stays"]) as open_still,
+    ):
+        theirs, others = stream(closed.aiter_lines()), stream(open_still.aiter_lines())
+        assert [(await anext(events))[0] for events in (theirs, others)] == ["", ""]
+        tokens.remove("goes")
+        await found.call("node.drain", {"node_id": standin_settings["SWIFT_TRAINER_NODE_ID"]})
+        assert [name async for name, _, _ in theirs] == ["lost"]
+        assert (await anext(others))[0] in {"gpu", "node"}
+        assert (await gateway.http.get("/training/me", headers=headers["goes"])).status_code == 401
+
+
 async def test_who_is_nobody_is_told_before_the_body_is_read(tmp_path: Path) -> None:
     app = app_on("127.0.0.1", tmp_path, "a")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:

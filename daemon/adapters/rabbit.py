@@ -21,6 +21,7 @@ from daemon.adapters.live_queue import LiveMessage, LiveQueue
 from daemon.adapters.rabbit_errors import talking
 from daemon.adapters.rabbit_node_line import NodeLine, send_on
 from daemon.adapters.rabbit_session import Session, readable_file
+from daemon.amqp import readable
 from daemon.logs import get_log
 from daemon.ports import Delivery, LiveStatistics, UnavailableError
 from schemas.commands import COMMAND_HEADER, ERROR_HEADER, USER_HEADER
@@ -268,7 +269,7 @@ class RabbitBus:
         message = aio_pika.Message(
             body,
             content_type="application/json",
-            correlation_id=delivery.correlation_id or delivery.message_id,
+            correlation_id=delivery.correlation_id or token.message.message_id,
             delivery_mode=TRANSIENT,
         )
         with _or_again(token.session):
@@ -337,12 +338,12 @@ class RabbitBus:
 
 def _delivery(session: Session, message: AbstractIncomingMessage) -> Delivery:
     return Delivery(
-        routing_key=message.routing_key or "",
+        routing_key=readable(message.routing_key or ""),
         body=message.body,
-        message_id=message.message_id,
+        message_id=message.message_id and readable(message.message_id),
         correlation_id=message.correlation_id,
         reply_to=message.reply_to,
-        user_id=message.user_id,
+        user_id=message.user_id and readable(message.user_id),
         redelivered=bool(message.redelivered),
         trace=trace_context(message.headers.get(TRACEPARENT_HEADER), message.headers.get(TRACESTATE_HEADER)),
         token=_Token(session, message),
@@ -376,6 +377,10 @@ async def _bury(token: _Token, headers: HeadersType) -> None:
         reply_to=dead.reply_to,
         content_type=dead.content_type,
         content_encoding=dead.content_encoding,
+        timestamp=dead.timestamp,
+        type=dead.type,
+        app_id=dead.app_id,
+        priority=dead.priority,
     )
     result = await token.session.confirmed_dead.publish(
         message, routing_key=dead.routing_key or "", mandatory=True, timeout=CONFIRM_LIMIT_S

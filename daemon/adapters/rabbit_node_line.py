@@ -14,6 +14,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, 
 from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import ChannelClosed
 
+from daemon.amqp import readable
 from daemon.logs import get_log
 from schemas.commands import COMMAND_HEADER, EVENTS_EXCHANGE, USER_HEADER
 from schemas.tracing import TRACEPARENT_HEADER, TRACESTATE_HEADER, trace_context
@@ -61,7 +62,7 @@ class NodeLine:
             return
         await message.ack()
         if message.app_id != self.node_id:
-            self.on_event(message.routing_key or "")
+            self.on_event(readable(message.routing_key or ""))
 
 
 def queue_of(node_id: str) -> str:

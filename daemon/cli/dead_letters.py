@@ -15,6 +15,7 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from aio_pika.exceptions import AMQPError, DeliveryError
 
+from daemon.amqp import BYTES, readable
 from daemon.client import Client, ClientError
 from daemon.core.masking import mask
 from schemas.commands import COMMANDS_EXCHANGE, DEAD_EXCHANGE, DEAD_QUEUE, ERROR_HEADER
@@ -37,12 +38,12 @@ class Letter:
     def letter_id(self) -> str:
         """Short, and the same at each look."""
         parts = (self.command, self.message.message_id or "", self.message.correlation_id or "", self.reason)
-        return hashlib.sha256("\0".join(parts).encode() + self.message.body).hexdigest()[:10]
+        return hashlib.sha256("\0".join(parts).encode("utf-8", BYTES) + self.message.body).hexdigest()[:10]
 
     @property
     def command(self) -> str:
         """The command that it was sent as."""
-        return self.message.routing_key or ""
+        return readable(self.message.routing_key or "")
 
     @property
     def reason(self) -> str:
@@ -102,7 +103,7 @@ class Desk:
             content_encoding=dead.content_encoding,
         )
         exchange = await self._channel.get_exchange(exchange_name, ensure=False)
-        await exchange.publish(message, routing_key=letter.command, mandatory=True, timeout=CONFIRM_LIMIT_S)
+        await exchange.publish(message, routing_key=dead.routing_key or "", mandatory=True, timeout=CONFIRM_LIMIT_S)
 
 
 @asynccontextmanager

@@ -188,6 +188,16 @@ async def test_a_removal_takes_the_output_only_where_it_is_asked_to(world: World
         assert await world.store.events(kept.id, 0, 10) == []
 
 
+async def test_a_job_is_removed_only_when_all_is_told_of_it(world: World) -> None:
+    async with world.daemon("intake"):  # nobody else publishes
+        job_id = await world.create(start=True)
+        await world.result("job.stop", {"job_id": job_id})
+        await world.result("job.delete", {"job_id": job_id})
+        assert world.routes(job_id) == ["status.pending", "status.queued", "status.cancelled"]
+        assert world.sequences(job_id) == [1, 2, 3]
+        assert await world.store.get_job(job_id) is None
+
+
 async def test_nothing_outside_the_roots_is_ever_removed(world: World) -> None:
     async with world.daemon("intake"):
         job = await ended(world)

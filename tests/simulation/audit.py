@@ -134,6 +134,8 @@ class Audit:
         self._stage.note(f"{job.id} is deleted")
         if job.status in HOLDS_DEVICES or job.status is S.QUEUED or job.export_status in EXPORT_UNDER_WAY:
             self._stage.breaks(f"{job.id} was deleted while it was {job.status}, export {job.export_status}")
+        if job.internal.outbox and job.status is not S.PENDING:  # a creation that came too late may be taken back
+            self._stage.breaks(f"{job.id} was deleted before {len(job.internal.outbox)} of its events were published")
 
     def removed(self, path: Path) -> None:
         """A folder is removed: no training writes into it."""

@@ -22,8 +22,9 @@ from daemon.loops.handling.common import (
     unless_replied,
 )
 from daemon.loops.handling.paths import check_root
+from daemon.loops.outbox import publish_all
 from daemon.loops.resuming import last_resumable
-from daemon.ports import FolderTakenError, UnavailableError
+from daemon.ports import FolderTakenError, Subject, UnavailableError
 from daemon.swift.argv import datasets_of, export_fault
 from daemon.swift.checkpoints import complete
 from schemas.commands import DeleteRequest, ExportRequest, JobRef, StopRequest
@@ -174,6 +175,9 @@ async def delete(ctx: Context, request: DeleteRequest, sender: Sender) -> JobDel
         refusal = _undeletable(job, await ctx.store.dependents(job.id, MOST_NAMED))
         if refusal is not None:
             raise await _noted(ctx, "job.delete", job, sender, refusal)
+        if job.internal.outbox:  # who follows it has to hear its last word, and the outbox goes with the document
+            await publish_all(ctx, {(Subject.JOB, job.id): None})
+            continue
         run_dir = Path(job.run_dir) if request.purge_output and job.run_dir else None
         if run_dir is not None:
             await check_root(ctx, ("purge_output",), run_dir)

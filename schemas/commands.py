@@ -153,9 +153,9 @@ class LogsRequest(JobRef):
     tail: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Number of last lines."""
     offset: Offset | None = None
-    """Byte offset to read from; a `next_offset` of an earlier answer."""
+    """Byte offset to read from; a `next_offset` of an earlier answer. One inside a line means the whole line."""
     limit: Annotated[int, Field(ge=1, le=1024 * 1024)] = 65_536
-    """Bytes at most, with `offset`."""
+    """Bytes at most, with `offset`; a line that is longer comes alone."""
 
 
 class EventsRequest(JobRef):

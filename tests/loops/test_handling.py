@@ -322,6 +322,41 @@ async def test_logs_are_a_tail_or_a_range_of_whole_lines_masked(world: World) ->
         assert lines == [*(f"line {number}" for number in range(1000)), "bar 3", "hub_token=***"]
 
 
+@pytest.mark.parametrize("limit", [1, 9, 30, 500])
+async def test_no_range_of_a_log_shows_a_part_of_a_token(world: World, limit: int) -> None:
+    token = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz012345"  # noqa: S105 - it opens nothing
+    text = f"begin\r\nuse {token} ok\rbar\n\n{'x' * 60} {token}\nend, unfinished"
+    async with world.daemon():
+        job_id = await world.create()
+        await world.clock.settle()
+        world.process(job_id).write(text)
+        for offset in range(len(text) + 1):
+            body = {"job_id": job_id, "offset": offset, "limit": limit}
+            part = JobLogs.model_validate(await world.result("job.logs", body))
+            assert not any(token[at : at + 4] in line for line in part.lines for at in range(len(token) - 3))
+            assert part.next_offset > offset or part.eof
+            assert part.next_offset >= offset
+            at_start = offset == 0 or text[offset - 1] in "\r\n"
+            assert part.offset == offset if at_start else part.offset <= offset
+
+
+async def test_a_line_longer_than_any_is_shown_once_and_passed(world: World) -> None:
+    async with world.daemon():
+        job_id = await world.create()
+        await world.clock.settle()
+        world.process(job_id).write("first\n" + "x" * 200_000 + "\nlast\n")
+        seen: list[str] = []
+        offset, eof = 0, False
+        while not eof:
+            body = {"job_id": job_id, "offset": offset, "limit": 1000}
+            part = JobLogs.model_validate(await world.result("job.logs", body))
+            assert offset < part.next_offset
+            seen += part.lines
+            offset, eof = part.next_offset, part.eof
+        assert [line[:5] for line in seen] == ["first", "xxxxx", "last"]
+        assert 60_000 < len(seen[1]) < 70_000
+
+
 async def test_a_log_on_another_node_is_asked_for_there(world: World) -> None:
     async with world.daemon() as near, world.daemon("intake", node_id="node-b"):
         job_id = await world.create()

@@ -137,7 +137,8 @@ class MemoryBus(Hooked):
             token = delivery.token
             if other is None or not isinstance(token, _Token):
                 return False
-            other.take_over(replace(delivery, sent_on=True, token=_Token(token.command, other.connection)))
+            there = _Token(token.command, other.connection)
+            other.take_over(replace(delivery, user_id=None, sent_on=True, token=there))
             return True
 
     def take_over(self, delivery: Delivery) -> None:

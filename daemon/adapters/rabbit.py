@@ -185,14 +185,9 @@ class RabbitBus:
     def _on_query(self, session: Session, message: AbstractIncomingMessage) -> None:
         """A query that another daemon has sent on."""
         session.unacknowledged += 1
-        user = message.headers.get(USER_HEADER)
+        command = str(message.headers[COMMAND_HEADER])
         self._deliveries.put_nowait(
-            replace(
-                _delivery(session, message),
-                routing_key=str(message.headers[COMMAND_HEADER]),
-                user_id=None if user is None else str(user),
-                sent_on=True,
-            )
+            replace(_delivery(session, message), routing_key=command, user_id=None, sent_on=True)
         )
 
     def _on_event(self, routing_key: str) -> None:
@@ -251,7 +246,7 @@ class RabbitBus:
         reason: HeadersType = {ERROR_HEADER: error[:MOST_ERROR]}
         if delivery.user_id is not None:
             reason[USER_HEADER] = delivery.user_id  # as a property the broker would check it against our own user
-        own = token.message.headers
+        own = {name: value for name, value in token.message.headers.items() if name != USER_HEADER}
         with _or_again(token.session), talking("dead-lettering"):
             try:
                 await _bury(token, {**own, **reason} if len(str(own)) < MOST_HEADERS else reason)

@@ -124,6 +124,7 @@ class MemoryBus(Hooked):
                 correlation_id=command.correlation_id,
                 reply_to=command.reply_to,
                 user_id=command.user_id,
+                expires_in_s=command.expires_in_s,
                 redelivered=command.deliveries > 1,
                 token=_Token(command, self._connection),
             )

@@ -339,6 +339,7 @@ def _delivery(session: Session, message: AbstractIncomingMessage) -> Delivery:
         correlation_id=message.correlation_id,
         reply_to=message.reply_to,
         user_id=message.user_id and readable(message.user_id),
+        expires_in_s=None if message.expiration is None else float(message.expiration),  # pyright: ignore[reportArgumentType]
         redelivered=bool(message.redelivered),
         trace=trace_context(message.headers.get(TRACEPARENT_HEADER), message.headers.get(TRACESTATE_HEADER)),
         token=_Token(session, message),

@@ -139,6 +139,14 @@ def test_a_stop_that_saves_says_so() -> None:
     assert stopped.internal.outbox[-1].event.data["reason"] == "stop requested, saving a checkpoint first"
 
 
+@pytest.mark.parametrize("waiting", [make_job(), queued(make_job(), Cause.START, at=NOW, by=NODE, reason="start")])
+def test_a_stop_of_what_does_not_run_promises_no_checkpoint(waiting: TrainingJob) -> None:
+    stopped = stop_ordered(waiting, StopOrder(grace_s=5, save=True, requested_at=NOW), by=NODE)
+    assert stopped.status is TrainingStatus.CANCELLED
+    reason = stopped.internal.outbox[-1].event.data["reason"]
+    assert reason == "stop requested; it does not run, so there is nothing to save"
+
+
 @pytest.mark.parametrize(
     ("checkpoint", "said"), [("/c-5", "goes on from /c-5"), (None, "begins anew, because it had no checkpoint yet")]
 )

@@ -231,12 +231,13 @@ def export_moved(
 ) -> TrainingJob:
     """Move a job's export; the job's own status stays."""
     ended = status in {ExportStatus.COMPLETED, ExportStatus.FAILED}
+    time = at.replace(microsecond=at.microsecond // 1000 * 1000)  # the event tells what the document has
     moved = with_internal(
         job.model_copy(
             update={
                 "export_status": status,
                 "export_completed": status is ExportStatus.COMPLETED,
-                "export_time": at if ended else None,
+                "export_time": time if ended else None,
                 "export_error": None,
                 **changes,
             }

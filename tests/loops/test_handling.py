@@ -7,7 +7,7 @@ import pytest
 
 from schemas.enums import ExportStatus, ReplyErrorCode, TrainingStatus
 from schemas.jobs import TrainingJob
-from schemas.replies import JobEvents, JobList, JobLogs, JobMetrics, JobStatus, NodeList, QueueList, Reply
+from schemas.replies import Fault, JobEvents, JobList, JobLogs, JobMetrics, JobStatus, NodeList, QueueList, Reply
 from tests.loops.gpu_board import GpuBoard
 from tests.loops.rig import CREATE, World
 
@@ -28,12 +28,14 @@ async def code_of(world: World, command: str, body: dict[str, object]) -> ReplyE
 async def refused(world: World, command: str, body: dict[str, object]) -> "Refusal":
     reply: Reply = await world.reply(command, body)
     assert reply.error is not None, f"{command} was carried out"
-    return Refusal(reply.error.code, reply.error.message, {fault.loc for fault in reply.error.details})
+    return Refusal(reply.error.code, reply.error.message, reply.error.details)
 
 
 class Refusal:
-    def __init__(self, code: ReplyErrorCode, message: str, places: set[tuple[str | int, ...]]) -> None:
-        self.code, self.message, self.places = code, message, places
+    def __init__(self, code: ReplyErrorCode, message: str, details: tuple[Fault, ...]) -> None:
+        self.code, self.message = code, message
+        self.places = {fault.loc for fault in details}
+        self.inputs = [fault.input for fault in details]
 
 
 async def set_job(world: World, job_id: str, **fields: object) -> TrainingJob:
@@ -107,6 +109,63 @@ async def test_paths_must_lie_below_the_allowed_roots_symlinks_followed(world: W
         refusal = await refused(world, "job.create", {**CREATE, "output_dir": "/elsewhere"})
         assert (refusal.code, refusal.places) == (ReplyErrorCode.FORBIDDEN, {("output_dir",)})
         assert await code_of(world, "job.create", {**CREATE, "output_dir": "../up"}) is ReplyErrorCode.FORBIDDEN
+
+
+@pytest.mark.parametrize(
+    ("field", "there", "not_there"),
+    [
+        ("datasets", ["/secret/b.jsonl#5"], ["/secret/c.jsonl#5"]),
+        ("datasets", ["hf::/secret/b"], ["hf::/secret/c"]),
+        ("datasets", ["inside/link"], ["inside/link/c"]),
+        ("model_path", "output/../../secret/b", "output/../../secret/c"),
+        ("system", "/secret/b.txt", "/secret/c.txt"),
+        ("extra_args", {"adapters": ["/secret/b"]}, {"adapters": ["/secret/c"]}),
+    ],
+)
+async def test_nobody_learns_what_exists_outside_the_roots(
+    world: World, field: str, there: object, not_there: object
+) -> None:
+    for name in ("b.jsonl", "b.txt", "b/x"):
+        world.files.write(f"/secret/{name}", "{}")
+    world.files.link("/work/inside/link", "/secret/b")
+    async with world.daemon("intake", allowed_roots="/work"):
+        first = await refused(world, "job.create", {**CREATE, field: there})
+        other = await refused(world, "job.create", {**CREATE, field: not_there})
+        assert first.code is other.code is ReplyErrorCode.FORBIDDEN
+        assert first.places == other.places
+        assert first.message.partition(" lies ")[2] == other.message.partition(" lies ")[2] != ""
+
+
+async def test_a_hubs_id_is_taken_where_the_work_folder_is_outside_the_roots(world: World) -> None:
+    world.files.make_folder("/work/Qwen/Qwen2.5-0.5B-Instruct")
+    async with world.daemon("intake", allowed_roots="/data"):
+        body: dict[str, object] = {**CREATE, "output_dir": "/data/o"}
+        assert await code_of(world, "job.create", body) is ReplyErrorCode.FORBIDDEN
+        assert (await world.reply("job.create", {**body, "model_path": "Qwen/Qwen3"})).ok
+
+
+async def test_what_is_said_of_a_path_is_what_was_sent(world: World) -> None:
+    async with world.daemon("intake", allowed_roots="/work"):
+        refusal = await refused(world, "job.create", {**CREATE, "datasets": ["a/b", "../x.jsonl#9"]})
+        assert refusal.message == "datasets.1: ../x.jsonl#9 lies outside the allowed roots (/work)"
+        assert (refusal.places, refusal.inputs) == ({("datasets", 1)}, ["../x.jsonl#9"])
+        refusal = await refused(world, "job.create", {**CREATE, "datasets": ["a/b", "./x.jsonl#9"]})
+        assert refusal.message.startswith("datasets.1: ./x.jsonl#9 does not exist in the work folder of node node-a;")
+        assert (refusal.places, refusal.inputs) == ({("datasets", 1)}, ["./x.jsonl#9"])
+        both = {"model_path": "/m", "output_dir": "/o", "env": {"HF_HOME": "/h"}}
+        refusal = await refused(world, "job.create", {**CREATE, **both})
+        assert refusal.places == {("model_path",), ("output_dir",), ("env", "HF_HOME")}
+
+
+async def test_a_home_that_nobody_has_is_a_path_that_is_not_there(world: World) -> None:
+    async with world.daemon("intake"):
+        refusal = await refused(world, "job.create", {**CREATE, "model_path": "~nobody-has-this-name/m"})
+        assert (refusal.code, refusal.places) == (ReplyErrorCode.INVALID_REQUEST, {("model_path",)})
+
+
+async def test_a_text_that_is_too_long_for_a_path_is_not_followed_as_one(world: World) -> None:
+    async with world.daemon("intake", allowed_roots="/work"):
+        await world.result("job.create", {**CREATE, "system": "a/../../" * 8000 + "b.txt"})
 
 
 async def test_plug_ins_need_the_operators_leave(world: World) -> None:

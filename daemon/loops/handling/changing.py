@@ -176,7 +176,7 @@ async def delete(ctx: Context, request: DeleteRequest, sender: Sender) -> JobDel
             raise await _noted(ctx, "job.delete", job, sender, refusal)
         run_dir = Path(job.run_dir) if request.purge_output and job.run_dir else None
         if run_dir is not None:
-            await check_root(ctx, ("purge_output",), run_dir)
+            await check_root(ctx, ("purge_output",), run_dir, request.purge_output)
             reserved = await _reserved(ctx, job)
             if reserved is None:
                 continue

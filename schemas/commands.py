@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from schemas.base import JobId, Request, Word
+from schemas.base import JobId, Request, Word, refuse_below
 from schemas.enums import TrainingStatus, TrainingType
 from schemas.jobs import TRAINING_JOB
 from schemas.kinds import CREATE_REQUEST
@@ -96,6 +96,18 @@ class ExportRequest(JobRef):
     """Quantize by this method; absent: not at all."""
     quant_bits: Annotated[Literal[1, 2, 3, 4, 8], BeforeValidator(_whole_number)] | None = None
     """Bits per weight, with `quant_method`."""
+
+    @model_validator(mode="after")
+    def _of_something(self) -> Self:
+        method, bits = self.quant_method, self.quant_bits
+        if method is None and bits is not None:
+            refuse_below("export", [("quant_bits", "needs a quant_method", bits)])
+        if method is None and not self.merge_lora:
+            said = "there is nothing to export: neither merge_lora nor quant_method is asked for"
+            refuse_below("export", [("merge_lora", said, self.merge_lora)])
+        if method not in (None, "fp8") and bits is None:
+            refuse_below("export", [("quant_bits", f"is needed with the quant_method {method!r}", bits)])
+        return self
 
 
 class DeleteRequest(JobRef):

@@ -282,7 +282,31 @@ async def test_an_export_of_what_is_not_there_or_not_the_jobs_is_refused(world: 
         ):
             assert await code_of(world, "job.export", {"job_id": job.id, "checkpoint": asked}) is code
         bare = await set_job(world, await world.create(start=False), status=S.COMPLETED)
-        assert await code_of(world, "job.export", {"job_id": bare.id}) is ReplyErrorCode.CONFLICT
+        refusal = await refused(world, "job.export", {"job_id": bare.id})
+        assert refusal.code is ReplyErrorCode.CONFLICT
+        assert "is completed and has no complete checkpoint 'last'" in refusal.message
+        assert (refusal.places, refusal.inputs) == ({("checkpoint",)}, ["last"])
+
+
+async def test_a_checkpoint_of_another_job_in_the_same_folder_is_not_exported(world: World) -> None:
+    async with world.daemon("intake"):
+        job, other = await ended(world, output_dir="output/same"), await ended(world, output_dir="output/same")
+        name = Path(other.run_dir or "").name
+        world.files.link(f"{job.run_dir}/checkpoint-99", f"{other.run_dir}/checkpoint-4")
+        for asked in (f"../{name}/checkpoint-4", f"{other.run_dir}/checkpoint-4"):
+            code = await code_of(world, "job.export", {"job_id": job.id, "checkpoint": asked})
+            assert code is ReplyErrorCode.FORBIDDEN
+        for asked in (f"{name}/checkpoint-4", "checkpoint-99"):  # below its own folder there is none of that name
+            assert not (await world.reply("job.export", {"job_id": job.id, "checkpoint": asked})).ok
+
+
+async def test_an_export_of_nothing_goes_to_the_dead(world: World) -> None:
+    async with world.daemon("intake"):
+        job = await ended(world)
+        refusal = await refused(world, "job.export", {"job_id": job.id, "quant_bits": 4})
+        assert (refusal.code, refusal.places) == (ReplyErrorCode.INVALID_REQUEST, {("quant_bits",)})
+        await world.clock.settle()
+        assert len(world.broker.dead) == 1
 
 
 async def test_the_same_export_twice_is_one_and_another_one_meanwhile_is_refused(world: World) -> None:
@@ -294,13 +318,17 @@ async def test_the_same_export_twice_is_one_and_another_one_meanwhile_is_refused
         other: dict[str, object] = {"job_id": job.id, "checkpoint": "checkpoint-4"}
         assert await code_of(world, "job.export", other) is ReplyErrorCode.CONFLICT
         quantized: dict[str, object] = {"job_id": job.id, "quant_method": "bnb", "quant_bits": 4}
-        assert await code_of(world, "job.export", quantized) is ReplyErrorCode.CONFLICT
+        refusal = await refused(world, "job.export", quantized)
+        assert refusal.code is ReplyErrorCode.CONFLICT
+        assert "is completed and its export is queued, so it can't be exported anew" in refusal.message
 
 
 async def test_a_full_training_has_nothing_to_merge(world: World) -> None:
     async with world.daemon("intake"):
         job = await ended(world, train_type="full")
-        assert await code_of(world, "job.export", {"job_id": job.id}) is ReplyErrorCode.CONFLICT
+        refusal = await refused(world, "job.export", {"job_id": job.id})
+        assert (refusal.code, refusal.places) == (ReplyErrorCode.CONFLICT, {("merge_lora",)})
+        assert "is completed and can't be exported like that" in refusal.message
         await world.result("job.export", {"job_id": job.id, "quant_method": "bnb", "quant_bits": 4})
 
 

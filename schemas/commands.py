@@ -89,7 +89,8 @@ class ExportRequest(JobRef):
     """`job.export`."""
 
     checkpoint: Word = "last"
-    """`last` (the newest complete one), `best`, or a path below the job's run folder."""
+    """`last` (the newest complete one), `best`, or a path below the job's run folder: absolute, or relative to that
+    folder or to the one that it lies in (`v0-20261201-220000/checkpoint-16`)."""
     merge_lora: bool = True
     """Merge the adapter into the model."""
     quant_method: Literal["bnb", "hqq", "eetq", "quanto", "fp8", "awq", "gptq", "gptq_v2"] | None = None

@@ -259,10 +259,22 @@ async def test_nothing_outside_the_roots_is_ever_removed(world: World) -> None:
 # ---------------------------------------------------------------- export
 
 
-@pytest.mark.parametrize(("asked", "step"), [("last", 8), ("best", 4), ("checkpoint-4", 4)])
+@pytest.mark.parametrize(
+    ("asked", "step"),
+    [
+        ("last", 8),
+        ("best", 4),
+        ("checkpoint-4", 4),
+        ("{folder}/checkpoint-4", 4),
+        ("./{folder}/checkpoint-4/", 4),
+        ("../{folder}/checkpoint-4", 4),
+        ("{run_dir}/checkpoint-4", 4),
+    ],
+)
 async def test_an_export_is_of_the_checkpoint_that_was_asked_for(world: World, asked: str, step: int) -> None:
     async with world.daemon():
         job = await ended(world, S.CANCELLED)
+        asked = asked.format(folder=Path(job.run_dir or "").name, run_dir=job.run_dir)
         result = await world.result("job.export", {"job_id": job.id, "checkpoint": asked})
         assert result["status"] == "exporting"
         await world.clock.settle()

@@ -19,6 +19,7 @@ from daemon.loops.handling.common import (
     exporting,
     get_job,
     not_found,
+    refusal_of,
     rejected,
     unless_replied,
 )
@@ -316,12 +317,13 @@ async def _checkpoint(ctx: Context, job: TrainingJob, asked: str) -> str:
     elif asked == "best":
         chosen = job.best_checkpoint_path
     else:
-        path = await ctx.files.resolve(run_dir / asked)
-        if not path.is_relative_to(run_dir):
-            message = f"{asked} is not below the job's run folder {run_dir}"
-            fault = Fault(loc=("checkpoint",), message=message, input=asked)
-            raise RefusedError(ReplyErrorCode.FORBIDDEN, message, (fault,))
-        chosen = str(path) if any(folder.path == path for folder in whole) else None
+        bases = (run_dir, Path(job.run_dir).parent)  # as `ls` shows it in the one or the other; never another job's
+        found = [await ctx.files.resolve(base / asked) for base in bases]
+        if not any(path.is_relative_to(run_dir) for path in found):
+            message = f"{shortened(asked)} is not below the job's run folder {job.run_dir}"
+            fault = Fault(loc=("checkpoint",), message=message, input=echo(asked))
+            raise refusal_of(ReplyErrorCode.FORBIDDEN, (fault,))
+        chosen = next((str(folder.path) for folder in whole if folder.path in found), None)
     if chosen is None:
         there = ", ".join(folder.path.name for folder in whole) or "none"
         message = f"has no complete checkpoint {shortened(asked)!r} (there: {there})"

@@ -171,10 +171,25 @@ async def test_a_text_that_is_too_long_for_a_path_is_not_followed_as_one(world: 
 async def test_plug_ins_need_the_operators_leave(world: World) -> None:
     world.files.write("/work/plugin.py", "")
     body: dict[str, object] = {**CREATE, **VLM, "external_plugins": ["./plugin.py"]}
+    option: dict[str, object] = {**CREATE, "extra_args": {"external_plugins": ["./plugin.py"]}}
     async with world.daemon("intake"):
-        assert await code_of(world, "job.create", body) is ReplyErrorCode.FORBIDDEN
+        field = await refused(world, "job.create", body)
+        assert (field.code, field.places) == (ReplyErrorCode.FORBIDDEN, {("external_plugins",)})
+        assert field.inputs == ["['./plugin.py']"]
+        for kind in ({}, VLM):
+            refusal = await refused(world, "job.create", {**option, **kind})
+            assert refusal.code is ReplyErrorCode.FORBIDDEN
+            assert refusal.message == f"extra_args.{field.message}"
+            assert (refusal.places, refusal.inputs) == ({("extra_args", "external_plugins")}, field.inputs)
     async with world.daemon("intake", allow_external_plugins=True):
         assert (await world.reply("job.create", body)).ok
+        assert (await world.reply("job.create", option)).ok
+
+
+async def test_what_was_sent_for_an_option_comes_back(world: World) -> None:
+    async with world.daemon("intake"):
+        refusal = await refused(world, "job.create", {**CREATE, "extra_args": {"seed": "abc"}})
+        assert (refusal.places, refusal.inputs) == ({("extra_args", "seed")}, ["abc"])
 
 
 async def test_options_that_ms_swift_has_not_are_refused_by_name(world: World) -> None:

@@ -217,7 +217,8 @@ class TrainingFields(Request):
         dict[str, Annotated[Text, Field(max_length=256)]],
         Field(json_schema_extra={"maxProperties": MAX_LABELS, "propertyNames": {"pattern": LABEL_NAME.pattern}}),
     ] = {}
-    """Free labels for lists and events; at most 32, names of at most 63 characters, values of 256."""
+    """Free labels for lists and events; at most 32, names of at most 63 characters, values of 256; none that looks like
+    a secret, because everybody sees them."""
     env: Annotated[
         dict[str, Annotated[Text, Field(max_length=4096)]],
         Field(json_schema_extra={"propertyNames": {"pattern": ENV_ALLOWED.pattern}}),

@@ -186,6 +186,22 @@ async def test_plug_ins_need_the_operators_leave(world: World) -> None:
         assert (await world.reply("job.create", option)).ok
 
 
+@pytest.mark.parametrize(
+    ("labels", "place"),
+    [
+        ({"team": "a", "note": "hf_ABCDEFGHabcdefgh1234"}, "note"),
+        ({"note": "https://me:geheim@host/x"}, "note"),
+        ({"hf_ABCDEFGHabcdefgh1234": "a"}, "***"),
+    ],
+)
+async def test_a_label_is_no_place_for_a_secret(world: World, labels: dict[str, str], place: str) -> None:
+    async with world.daemon("intake"):
+        refusal = await refused(world, "job.create", {**CREATE, "labels": labels})
+        assert (refusal.code, refusal.places) == (ReplyErrorCode.INVALID_REQUEST, {("labels", place)})
+        assert "hf_" not in refusal.message + str(refusal.inputs)
+        assert "geheim" not in refusal.message + str(refusal.inputs)
+
+
 async def test_what_was_sent_for_an_option_comes_back(world: World) -> None:
     async with world.daemon("intake"):
         refusal = await refused(world, "job.create", {**CREATE, "extra_args": {"seed": "abc"}})

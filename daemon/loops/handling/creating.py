@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 from daemon.core.lifecycle import Cause
+from daemon.core.masking import mask
 from daemon.core.moves import created, queued, versioned, with_internal, with_reply
 from daemon.logs import get_log
 from daemon.loops.context import Context
@@ -42,6 +43,7 @@ async def create(ctx: Context, request: CreateRequest, sender: Sender) -> JobAcc
     job_id = job_id_of(sender.message_id)
     if sender.message_id is not None and await ctx.store.get_job(job_id) is not None:  # what it needed may be gone
         return await _existing(ctx, request, job_id, sender)
+    _check_labels(request)
     await _check_after(ctx, request)
     if request.start:
         await check_queue_quota(ctx, sender.owner)
@@ -93,6 +95,21 @@ def _check_code(request: CreateRequest) -> None:
     )
     if faults:
         raise refusal_of(ReplyErrorCode.FORBIDDEN, faults[:MAX_FAULTS])
+
+
+def _check_labels(request: CreateRequest) -> None:
+    """Refuse secrets in labels: they stand in every event, and masked they would be other labels than were sent."""
+    message = (
+        "looks like a secret (a token, a password, credentials in a URL), and everybody sees the labels of a job; "
+        "what a training needs can be set in the daemon's environment, which it inherits"
+    )
+    faults = tuple(
+        Fault(loc=("labels", mask(name)), message=message, input=mask(value))
+        for name, value in request.labels.items()
+        if mask(name) != name or mask(value) != value
+    )
+    if faults:
+        raise refusal_of(ReplyErrorCode.INVALID_REQUEST, faults)
 
 
 async def _check_after(ctx: Context, request: CreateRequest) -> None:

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from schemas.base import JobId, Request, Word
+from schemas.base import JobId, Request, Word, refuse_below
 from schemas.enums import TrainingStatus, TrainingType
 from schemas.jobs import TRAINING_JOB
 from schemas.kinds import CREATE_REQUEST
@@ -89,13 +89,26 @@ class ExportRequest(JobRef):
     """`job.export`."""
 
     checkpoint: Word = "last"
-    """`last` (the newest complete one), `best`, or a path below the job's run folder."""
+    """`last` (the newest complete one), `best`, or a path below the job's run folder: absolute, or relative to that
+    folder or to the one that it lies in (`v0-20261201-220000/checkpoint-16`)."""
     merge_lora: bool = True
     """Merge the adapter into the model."""
     quant_method: Literal["bnb", "hqq", "eetq", "quanto", "fp8", "awq", "gptq", "gptq_v2"] | None = None
     """Quantize by this method; absent: not at all."""
     quant_bits: Annotated[Literal[1, 2, 3, 4, 8], BeforeValidator(_whole_number)] | None = None
     """Bits per weight, with `quant_method`."""
+
+    @model_validator(mode="after")
+    def _of_something(self) -> Self:
+        method, bits = self.quant_method, self.quant_bits
+        if method is None and bits is not None:
+            refuse_below("export", [("quant_bits", "needs a quant_method", bits)])
+        if method is None and not self.merge_lora:
+            said = "there is nothing to export: neither merge_lora nor quant_method is asked for"
+            refuse_below("export", [("merge_lora", said, self.merge_lora)])
+        if method not in (None, "fp8") and bits is None:
+            refuse_below("export", [("quant_bits", f"is needed with the quant_method {method!r}", bits)])
+        return self
 
 
 class DeleteRequest(JobRef):

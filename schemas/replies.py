@@ -370,7 +370,7 @@ def faults_of(error: ValidationError, *, skip: int = 0) -> tuple[Fault, ...]:
         elif item["type"] == "extra_forbidden":
             message = "is not a field here"
         secret = any(isinstance(part, str) and is_secret_name(part) for part in loc)
-        faults.append(Fault(loc=tuple(map(_short, loc)), message=message, input="***" if secret else _echo(given)))
+        faults.append(Fault(loc=tuple(map(_short, loc)), message=message, input="***" if secret else echo(given)))
     return tuple(faults)
 
 
@@ -388,7 +388,7 @@ def _short(part: str | int) -> str | int:
     return part[:MAX_LOC] + "..." if isinstance(part, str) and len(part) > MAX_LOC else part
 
 
-def _echo(value: object) -> object:
+def echo(value: object) -> object:
     """What was sent, short enough for a reply."""
     if value is None or isinstance(value, bool):
         return value
@@ -398,5 +398,9 @@ def _echo(value: object) -> object:
         return value if math.isfinite(value) else repr(value)
     if isinstance(value, dict):
         return "{...}"
-    text = value if isinstance(value, str) else repr(value)
+    return shortened(value if isinstance(value, str) else repr(value))
+
+
+def shortened(text: str) -> str:
+    """A text of the sender's, short enough for a reply."""
     return text if len(text) <= MAX_ECHO else text[:MAX_ECHO] + "..."

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TypedDict
 
-from daemon.core.lifecycle import ENDED, Cause, next_status
+from daemon.core.lifecycle import ENDED, HOLDS_DEVICES, Cause, next_status
 from daemon.core.progress import Progress, progress_fields
 from schemas.enums import ErrorCode, ExportStatus, TrainingStatus, TrainingType
 from schemas.events import (
@@ -160,9 +160,15 @@ def stop_ordered(job: TrainingJob, order: StopOrder, *, by: str) -> TrainingJob:
         Cause.STOP,
         at=order.requested_at,
         by=by,
-        reason="stop requested" + (", saving a checkpoint first" if order.save else ""),
+        reason=f"stop requested{_saving(job.status) if order.save else ''}",
         wait_reason=None,
     )
+
+
+def _saving(status: TrainingStatus) -> str:
+    if status in HOLDS_DEVICES:
+        return ", saving a checkpoint first"
+    return "; it does not run, so there is nothing to save"
 
 
 def claimed(
@@ -225,12 +231,13 @@ def export_moved(
 ) -> TrainingJob:
     """Move a job's export; the job's own status stays."""
     ended = status in {ExportStatus.COMPLETED, ExportStatus.FAILED}
+    time = at.replace(microsecond=at.microsecond // 1000 * 1000)  # the event tells what the document has
     moved = with_internal(
         job.model_copy(
             update={
                 "export_status": status,
                 "export_completed": status is ExportStatus.COMPLETED,
-                "export_time": at if ended else None,
+                "export_time": time if ended else None,
                 "export_error": None,
                 **changes,
             }

@@ -122,6 +122,9 @@ def understand(delivery: Delivery) -> Understood:
     try:
         request = adapter.validate_json(delivery.body)
     except ValidationError as error:
+        unread = _unread(error)
+        if unread is not None:
+            raise _dead(ReplyErrorCode.INVALID_JSON, f"the body is not JSON: {unread}") from None
         tagged = command == "job.create" and body.get("training_type") in ("llm", "vlm")  # pyright: ignore[reportUnknownMemberType]
         faults = faults_of(error, skip=1 if tagged else 0)
         first = ".".join(map(str, faults[0].loc)) or "the body"
@@ -132,6 +135,19 @@ def understand(delivery: Delivery) -> Understood:
     if command == "job.create":  # in one lane with what comes for that job: a late repetition must not overtake its end
         job_id = job_id_of(_key_of(delivery))
     return Understood(command, request, job_id or delivery.message_id or str(id(delivery)))
+
+
+_UNREAD = {"recursion limit exceeded": "nested too deeply", "hex escape": "half of a surrogate pair"}
+"""What pydantic's reader refuses though `json` takes it, by a part of its words."""
+
+
+def _unread(error: ValidationError) -> str | None:
+    """Why pydantic could not read the body at all; None: it did, and its fields are wrong."""
+    first = error.errors(include_url=False)[0]
+    if first["type"] != "json_invalid":
+        return None
+    said, at, place = str(first.get("ctx", {}).get("error", "")).partition(" at line ")
+    return next((words for part, words in _UNREAD.items() if part in said), said) + at + place
 
 
 def _no_constant(name: str) -> None:

@@ -167,20 +167,12 @@ def export_argv(
     return ("export", *_rendered(options))
 
 
-def export_fault(
-    *, full: bool, merge_lora: bool, quant_method: str | None, quant_bits: int | None, datasets: Sequence[str] = ()
-) -> str | None:
-    """Why ms-swift would export nothing of this kind, in a sentence for the sender; None where it can."""
-    if quant_method is None:
-        if quant_bits is not None:
-            return "quant_bits needs a quant_method"
-        if full:
-            return "the run trained all parameters: its checkpoint is the model, and there is nothing to merge"
-        return None if merge_lora else "there is nothing to export: neither merge_lora nor quant_method is asked for"
-    if quant_bits is None and quant_method != "fp8":
-        return f"quant_method {quant_method!r} needs quant_bits"
+def export_fault(*, full: bool, quant_method: str | None, datasets: Sequence[str] = ()) -> tuple[str, str] | None:
+    """The field for which ms-swift would export nothing of such a run, and why; None where it can."""
+    if quant_method is None and full:
+        return "merge_lora", "the run trained all parameters: its checkpoint is the model, with nothing to merge"
     if quant_method in NEEDS_DATA and not datasets:
-        return f"quant_method {quant_method!r} needs a data set to calibrate with"
+        return "quant_method", f"quant_method {quant_method!r} needs a data set to calibrate with"
     return None
 
 

@@ -24,6 +24,7 @@ from daemon.core.moves import (
     with_reply,
 )
 from schemas.enums import ErrorCode, ExportStatus, TrainingStatus
+from schemas.events import ExportData
 from schemas.jobs import ExportOrder, Preemption, StopOrder, TrainingJob
 from tests.core.factory import NODE, NOW, make_job
 
@@ -137,6 +138,22 @@ def test_a_stop_that_saves_says_so() -> None:
     stopped = stop_ordered(claim(job), StopOrder(grace_s=5, save=True, requested_at=NOW), by=NODE)
     assert stopped.status is TrainingStatus.STOPPING
     assert stopped.internal.outbox[-1].event.data["reason"] == "stop requested, saving a checkpoint first"
+
+
+@pytest.mark.parametrize("waiting", [make_job(), queued(make_job(), Cause.START, at=NOW, by=NODE, reason="start")])
+def test_a_stop_of_what_does_not_run_promises_no_checkpoint(waiting: TrainingJob) -> None:
+    stopped = stop_ordered(waiting, StopOrder(grace_s=5, save=True, requested_at=NOW), by=NODE)
+    assert stopped.status is TrainingStatus.CANCELLED
+    reason = stopped.internal.outbox[-1].event.data["reason"]
+    assert reason == "stop requested; it does not run, so there is nothing to save"
+
+
+def test_the_event_of_an_export_tells_the_time_that_the_document_keeps() -> None:
+    at = NOW.replace(microsecond=123_456)
+    job = export_moved(make_job(), ExportStatus.COMPLETED, at=at, by=NODE, changes={"export_path": "/m"})
+    assert job.export_time == NOW.replace(microsecond=123_000)
+    told = ExportData.model_validate(job.internal.outbox[-1].event.data)
+    assert told.export_time == job.export_time
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,30 @@ def test_fields_are_bounded_and_named(command: str, field: str, value: object) -
 
 
 @pytest.mark.parametrize(
+    ("body", "field", "given", "says"),
+    [
+        ({"quant_bits": 4}, "quant_bits", 4, "needs a quant_method"),
+        ({"quant_method": "bnb"}, "quant_bits", None, "needed with the quant_method 'bnb'"),
+        ({"merge_lora": False}, "merge_lora", False, "nothing to export"),
+        ({"merge_lora": False, "quant_bits": 4}, "quant_bits", 4, "needs a quant_method"),
+    ],
+)
+def test_an_export_that_asks_for_nothing_whole_is_no_request(
+    body: dict[str, object], field: str, given: object, says: str
+) -> None:
+    (fault,) = command_faults("job.export", {"job_id": "a", **body})
+    assert (fault.loc, fault.input) == ((field,), given)
+    assert says in fault.message
+
+
+@pytest.mark.parametrize(
+    "body", ['"quant_method": "fp8"', '"quant_method": "bnb", "quant_bits": 4, "merge_lora": false']
+)
+def test_what_an_export_may_ask_for(body: str) -> None:
+    accepted("job.export", '{"job_id": "a", ' + body + "}")
+
+
+@pytest.mark.parametrize(
     ("field", "value"),
     [
         ("training_type", "LLM"),

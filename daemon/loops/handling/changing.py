@@ -16,8 +16,10 @@ from daemon.loops.handling.common import (
     accepted,
     check_queue_quota,
     conflict,
+    exporting,
     get_job,
     not_found,
+    refusal_of,
     rejected,
     unless_replied,
 )
@@ -30,7 +32,7 @@ from daemon.swift.checkpoints import complete
 from schemas.commands import DeleteRequest, ExportRequest, JobRef, StopRequest
 from schemas.enums import ReplyErrorCode, TrainingStatus
 from schemas.jobs import Deletion, ExportOrder, StopOrder, TrainingJob
-from schemas.replies import Fault, JobAccepted, JobDeleted, JobQueued, Reply
+from schemas.replies import Fault, JobAccepted, JobDeleted, JobQueued, Reply, echo, shortened
 
 S = TrainingStatus
 
@@ -71,7 +73,7 @@ async def resume(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
             hint = "use job.start" if job.status is S.PENDING else ""
             raise conflict(job, "resumed", hint)
         if job.export_status in EXPORT_UNDER_WAY:
-            raise RefusedError(ReplyErrorCode.CONFLICT, f"job {job.id} is being exported; resume it after that")
+            raise exporting(job, "resumed")
         reason = f"resume requested, from {checkpoint}" if checkpoint else "resume requested, from the beginning"
         moved = queued(
             job,
@@ -134,7 +136,7 @@ async def export(ctx: Context, request: ExportRequest, sender: Sender) -> JobAcc
             again = {"requested_at": order.requested_at, "trace": order.trace}
             if before is not None and before.model_copy(update=again) == order:
                 return None
-            raise RefusedError(ReplyErrorCode.CONFLICT, f"job {job.id} is being exported already; wait for its end")
+            raise exporting(job, "exported anew")
         moved = export_ordered(job, order, at=ctx.clock.now(), by=ctx.node_id)
         return with_reply(moved, sender.message_id, accepted("job.export", result))
 
@@ -147,15 +149,14 @@ async def _export_order(ctx: Context, job: TrainingJob, request: ExportRequest) 
     """What is to be exported, or a refusal."""
     if job.status not in ENDED:
         raise conflict(job, "exported", "wait for its end, or stop it")
-    fault = export_fault(
-        full=job.train_type == "full",
-        merge_lora=request.merge_lora,
-        quant_method=request.quant_method,
-        quant_bits=request.quant_bits,
-        datasets=datasets_of(job),
-    )
+    fault = export_fault(full=job.train_type == "full", quant_method=request.quant_method, datasets=datasets_of(job))
     if fault is not None:
-        raise RefusedError(ReplyErrorCode.CONFLICT, f"job {job.id} can't be exported like that: {fault}")
+        field, said = fault
+        raise RefusedError(
+            ReplyErrorCode.CONFLICT,
+            f"job {job.id} is {job.status} and can't be exported like that: {said}",
+            (Fault(loc=(field,), message=said, input=getattr(request, field)),),
+        )
     return ExportOrder(
         checkpoint=await _checkpoint(ctx, job, request.checkpoint),
         merge_lora=request.merge_lora and job.train_type != "full",
@@ -180,7 +181,7 @@ async def delete(ctx: Context, request: DeleteRequest, sender: Sender) -> JobDel
             continue
         run_dir = Path(job.run_dir) if request.purge_output and job.run_dir else None
         if run_dir is not None:
-            await check_root(ctx, ("purge_output",), run_dir)
+            await check_root(ctx, ("purge_output",), run_dir, request.purge_output)
             reserved = await _reserved(ctx, job)
             if reserved is None:
                 continue
@@ -200,7 +201,7 @@ def _undeletable(job: TrainingJob, dependents: Sequence[str]) -> RefusedError | 
     if job.status in WAITS_OR_RUNS:
         return conflict(job, "deleted", "stop it first")
     if job.export_status in EXPORT_UNDER_WAY:
-        return RefusedError(ReplyErrorCode.CONFLICT, f"job {job.id} is being exported; delete it after that")
+        return exporting(job, "deleted")
     if dependents:
         text = f"job {job.id} can't be deleted while others come after it: {', '.join(dependents)}; stop those first"
         return RefusedError(ReplyErrorCode.CONFLICT, text)
@@ -311,7 +312,8 @@ async def _queue_result(ctx: Context, job: TrainingJob) -> JobQueued:
 async def _checkpoint(ctx: Context, job: TrainingJob, asked: str) -> str:
     """The absolute path of the checkpoint to export; refused where it is not there or not this job's."""
     if job.run_dir is None:
-        raise RefusedError(ReplyErrorCode.CONFLICT, f"job {job.id} has no run folder yet, so nothing to export")
+        text = f"job {job.id} is {job.status} and has no run folder yet, so nothing to export"
+        raise RefusedError(ReplyErrorCode.CONFLICT, text)
     run_dir = await ctx.files.resolve(Path(job.run_dir))
     whole = complete(await ctx.files.checkpoints(run_dir))
     if asked == "last":
@@ -319,16 +321,19 @@ async def _checkpoint(ctx: Context, job: TrainingJob, asked: str) -> str:
     elif asked == "best":
         chosen = job.best_checkpoint_path
     else:
-        path = await ctx.files.resolve(run_dir / asked)
-        if not path.is_relative_to(run_dir):
-            message = f"{asked} is not below the job's run folder {run_dir}"
-            fault = Fault(loc=("checkpoint",), message=message, input=asked)
-            raise RefusedError(ReplyErrorCode.FORBIDDEN, message, (fault,))
-        chosen = str(path) if any(folder.path == path for folder in whole) else None
+        bases = (run_dir, Path(job.run_dir).parent)  # as `ls` shows it in the one or the other; never another job's
+        found = [await ctx.files.resolve(base / asked) for base in bases]
+        if not any(path.is_relative_to(run_dir) for path in found):
+            message = f"{shortened(asked)} is not below the job's run folder {job.run_dir}"
+            fault = Fault(loc=("checkpoint",), message=message, input=echo(asked))
+            raise refusal_of(ReplyErrorCode.FORBIDDEN, (fault,))
+        chosen = next((str(folder.path) for folder in whole if folder.path in found), None)
     if chosen is None:
         there = ", ".join(folder.path.name for folder in whole) or "none"
-        message = f"job {job.id} has no complete checkpoint {asked!r} (there: {there})"
+        message = f"has no complete checkpoint {shortened(asked)!r} (there: {there})"
         raise RefusedError(
-            ReplyErrorCode.CONFLICT, message, (Fault(loc=("checkpoint",), message=message, input=asked),)
+            ReplyErrorCode.CONFLICT,
+            f"job {job.id} is {job.status} and {message}",
+            (Fault(loc=("checkpoint",), message=message, input=echo(asked)),),
         )
     return chosen

@@ -148,7 +148,7 @@ class JobFields(BaseModel):
     devices: tuple[int, ...] = ()
     """Indices of the devices leased to it, or leased last."""
     attempt: int = 0
-    """1 for the first start, one more with every resume or retry; 0 before."""
+    """1 for the first start; one more each time it is queued again, by a retry, a resume or the loss of its node; 0 before."""
     wait_reason: str | None = None
     """Why a queued job waits."""
     created_at: datetime

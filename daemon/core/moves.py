@@ -109,8 +109,12 @@ def move(  # the event's parts are named, and all are needed
 
 
 def queued(job: TrainingJob, cause: Cause, *, at: datetime, by: str, reason: str, **internal: object) -> TrainingJob:
-    """Put a job into the queue: a start, a resume or a retry. What the last attempt ended with is cleared."""
+    """Put a job into the queue: a start, or its next attempt. What the last attempt ended with is cleared, and what it
+    reached behind the checkpoint from which the next one goes on."""
     cleared = with_internal(job, stop=None, stopped_for=None, preemption=None, output_lock=job.run_dir, **internal)
+    if cause is not Cause.START:
+        begin = _begin(cleared, _step_of(cleared.internal.resume_from))
+        cleared = cleared.model_copy(update={**progress_fields(begin), "attempt": job.attempt + 1})
     return move(
         cleared,
         cause,
@@ -130,6 +134,17 @@ def queued(job: TrainingJob, cause: Cause, *, at: datetime, by: str, reason: str
         estimated_time_remaining=None,
         warnings=(),
     )
+
+
+def _begin(job: TrainingJob, step: int) -> Progress:
+    """Where an attempt begins."""
+    return Progress(step=step, total_steps=job.total_steps if job.internal.resume_from else None)
+
+
+def _step_of(checkpoint: str | None) -> int:
+    """The step of `.../checkpoint-120`; 0 without one."""
+    number = (checkpoint or "").rpartition("-")[2]
+    return int(number) if number.isdecimal() else 0
 
 
 def going_on(resume_from: str | None) -> str:
@@ -183,15 +198,14 @@ def claimed(
     metrics_size: int,
     resume_step: int = 0,
 ) -> TrainingJob:
-    """Lease devices to a job and begin its next attempt, at `resume_step` where it goes on from a checkpoint.
+    """Lease devices to a job and begin an attempt, at `resume_step` where it goes on from a checkpoint.
 
     What the last attempt reached is forgotten: a step behind the checkpoint is trained, and told of, again.
     """
     resumed = job.internal.resume_from
-    attempt = job.attempt + 1
-    begin = Progress(step=resume_step, total_steps=job.total_steps if resumed else None)
+    attempt = max(1, job.attempt)  # later ones were counted when they were queued
     ready = with_internal(
-        job.model_copy(update=progress_fields(begin)),
+        job.model_copy(update=progress_fields(_begin(job, resume_step))),
         log_offset=log_size,
         attempt_offset=log_size,
         metrics_offset=metrics_size,

@@ -110,7 +110,7 @@ def test_a_job_of_a_lost_node_is_queued_again_and_keeps_its_retries() -> None:
     job = move(claimed_job(), Cause.TRAIN, at=NOW, by=NODE, reason="trains")
     again = lost(job, "node n is lost", "/c-5", at=NOW, by="n2")
     assert (again.status, again.devices, again.process_id) == (TrainingStatus.QUEUED, (), None)
-    assert (again.internal.resume_from, again.internal.retries_used, again.attempt) == ("/c-5", 0, 1)
+    assert (again.internal.resume_from, again.internal.retries_used, again.attempt) == ("/c-5", 0, 2)
     assert again.internal.outbox[-1].event.data["reason"] == "node n is lost"
 
 

@@ -65,7 +65,10 @@ def test_a_retry_clears_what_the_last_attempt_ended_with() -> None:
     )
     again = queued(failed, Cause.RESUME, at=NOW + timedelta(hours=1), by=NODE, reason="resume", resume_from="/c-5")
     assert (again.error_code, again.error_message, again.exit_code, again.completed_at) == (None, None, None, None)
-    assert again.internal.resume_from == "/c-5"
+    assert (again.internal.resume_from, again.attempt, again.current_step) == ("/c-5", 2, 5)
+    assert again.internal.outbox[-1].event.data["attempt"] == 2
+    anew = queued(failed, Cause.RESUME, at=NOW, by=NODE, reason="resume", resume_from=None)
+    assert (anew.attempt, anew.current_step, anew.progress, anew.total_steps) == (2, 0, 0.0, None)
     second = claim(again)
     assert second.attempt == 2
     assert second.internal.outbox[-1].event.data["attempt"] == 2

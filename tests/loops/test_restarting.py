@@ -28,11 +28,11 @@ async def test_a_retry_waits_its_time_twice_as_long_each_time(world: World) -> N
         await world.clock.settle()
         for attempt, wait_s in ((1, 10), (2, 20)):
             job = await fail(world, job_id, attempt)
-            assert (job.status, job.attempt, job.error_code) == (S.QUEUED, attempt, None)
+            assert (job.status, job.attempt, job.error_code) == (S.QUEUED, attempt + 1, None)
             await world.clock.advance(wait_s - 2)
             assert (await world.job(job_id)).status is S.QUEUED
             await world.clock.advance(1 + POLL_S)
-            assert (await world.job(job_id)).attempt == attempt + 1
+            assert (await world.job(job_id)).status is S.STARTING
         job = await fail(world, job_id, 3)
         assert (job.status, job.error_code, job.error_message) == (
             S.FAILED,

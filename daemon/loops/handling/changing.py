@@ -36,6 +36,7 @@ from schemas.replies import Fault, JobAccepted, JobDeleted, JobQueued, Reply, ec
 
 S = TrainingStatus
 
+_INSTEAD_OF_START = {S.COMPLETED: "create a new job", S.STOPPING: "use job.resume when it is cancelled"}
 MOST_NAMED = 5
 """Jobs that a refusal names."""
 
@@ -45,10 +46,10 @@ async def start(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
 
     def step(job: TrainingJob) -> TrainingJob | None:
         unless_replied(job, sender)
-        if job.status in WAITS_OR_RUNS:
+        if job.status in WAITS_OR_RUNS - {S.STOPPING}:
             return None
         if job.status is not S.PENDING:
-            raise conflict(job, "started", "use job.resume" if job.status is not S.COMPLETED else "create a new job")
+            raise conflict(job, "started", _INSTEAD_OF_START.get(job.status, "use job.resume"))
         trace = sender.trace or job.internal.trace
         moved = queued(job, Cause.START, at=ctx.clock.now(), by=ctx.node_id, reason="start requested", trace=trace)
         result = JobQueued(job_id=job.id, status=moved.status, message="queued")

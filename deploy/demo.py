@@ -13,6 +13,7 @@ from daemon.cli.watching import watch_job
 from daemon.client import Client, ClientError, Json, RefusedError
 
 FOLDER = Path(".demo")
+EXIT_INTERRUPTED = 130
 
 
 def say(text: str) -> None:
@@ -57,6 +58,7 @@ def main() -> None:
     """Entry point."""
     began = time.monotonic()
     folder = FOLDER.absolute()
+    desk.interrupts_raise()
     try:
         say("broker, store and ms-swift")
         opened = desk.open_desk(folder, "swift_trainer_demo", on_exit="stop")
@@ -67,7 +69,11 @@ def main() -> None:
     except (ClientError, RefusedError) as error:
         desk.fail(f"demo: {error}\nthe daemon's log: {folder / 'daemon.log'}")
         return
+    except KeyboardInterrupt:
+        sys.stderr.write("demo: interrupted; stopping what was started\n")
+        sys.exit(EXIT_INTERRUPTED)
     finally:
+        desk.interrupts_wait()
         desk.stop_daemon(folder)
         desk.stop_services(folder)
     for name, path in (

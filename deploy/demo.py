@@ -42,9 +42,9 @@ def request(tiny: dict[str, str]) -> Json:
     }
 
 
-async def order(amqp_url: str, tiny: dict[str, str]) -> Json:
+async def order(opened: desk.Desk, tiny: dict[str, str]) -> Json:
     """Create, start and follow the job; its document at the end."""
-    async with Client(amqp_url) as client:
+    async with Client(opened.amqp_url, ca_file=opened.amqp_ca_file) as client:
         created = await client.call("job.create", request(tiny))
         job_id = created["job_id"]
         say(f"job.create answered: {created['message']} ({job_id})")
@@ -65,7 +65,7 @@ def main() -> None:
         tiny = desk.tiny_model(opened.settings["SWIFT_TRAINER_SWIFT_COMMAND"], folder / "tiny")
         desk.start_daemon(opened)
         say(f"swift-trainerd is ready, devices: {opened.settings['SWIFT_TRAINER_DEVICES']}")
-        job = asyncio.run(order(opened.amqp_url, tiny))
+        job = asyncio.run(order(opened, tiny))
     except (ClientError, RefusedError) as error:
         desk.fail(f"demo: {error}\nthe daemon's log: {folder / 'daemon.log'}")
         return

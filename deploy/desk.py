@@ -1,7 +1,8 @@
 """What the demo and `make dev` share: a broker, a store, ms-swift and a daemon of one's own, in one folder.
 
 The broker and the store of SWIFT_TRAINER_AMQP_URL and SWIFT_TRAINER_MONGODB_URL are used where those are set, else
-private ones are started (`services.py`).
+private ones are started (`services.py`). Of the daemon's other settings only those of the shell count that `open_desk`
+names, so that a demo is the same everywhere.
 """
 
 import json
@@ -21,6 +22,7 @@ from daemon import app
 REPO = Path(__file__).resolve().parents[1]
 READY_LIMIT_S = 120
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+CA_FILE = "SWIFT_TRAINER_AMQP_CA_FILE"
 GRACE = "SWIFT_TRAINER_STOP_GRACE_SECONDS"
 
 
@@ -41,6 +43,11 @@ class Desk:
     def amqp_url(self) -> str:
         """URL of the broker."""
         return self.settings["SWIFT_TRAINER_AMQP_URL"]
+
+    @property
+    def amqp_ca_file(self) -> str | None:
+        """CA bundle of a broker that was given, where the system's own does not know it."""
+        return self.settings.get(CA_FILE)
 
     @property
     def log_path(self) -> Path:
@@ -68,7 +75,7 @@ def open_desk(folder: Path, database: str, on_exit: str) -> Desk:
     }
     if defaults["SWIFT_TRAINER_DEVICES"] != "auto":
         defaults["OMP_NUM_THREADS"] = "1"  # torch's threads spin against each other where cores are shared
-    given = {name: os.environ[name] for name in defaults if name in os.environ}
+    given = {name: os.environ[name] for name in (*defaults, CA_FILE) if name in os.environ}
     return Desk(folder, {**urls, **defaults, **given, "SWIFT_TRAINER_SWIFT_COMMAND": swift_command()})
 
 

@@ -79,14 +79,14 @@ async def screen(*words: str, settings: Settings, **more: str) -> AsyncGenerator
         os.close(master)
 
 
-def job_files(tmp_path: Path, data: str, *models: str) -> list[str]:
+def job_files(tmp_path: Path, data: str, *models: str, auto_export: bool = False) -> list[str]:
     """A job file for each model."""
     files: list[str] = []
     for number, model in enumerate(models):
         file = tmp_path / f"job{number}.yaml"
         file.write_text(
             f"training_type: llm\nmodel_path: {model}\ndatasets: [{data}]\noutput_dir: out{number}\n"
-            f"logging_steps: 1\nauto_export: false\nlabels: {{number: n{number}}}\n"
+            f"logging_steps: 1\nauto_export: {str(auto_export).lower()}\nlabels: {{number: n{number}}}\n"
         )
         files.append(str(file))
     return files
@@ -127,6 +127,30 @@ async def test_all_jobs_live_at_a_terminal_and_in_a_pipe(
         ids = [line["job_id"] for line in lines if "status" in line]
         ends = {line["subject"]: line["data"]["status"] for line in lines if line.get("type") == "swift.job.status.v1"}
         assert ends == {ids[0]: "completed", ids[1]: "failed"}
+
+
+async def test_several_jobs_have_ended_when_their_exports_have(
+    standin_settings: Settings, make_model: MakeModel, data: str, work: Path, amqp_url: str, tmp_path: Path
+) -> None:
+    own = standin_settings
+    models = [make_model("one", steps=3), make_model("two", steps=4, hold_at=3, export_fail="no room left")]
+    files = job_files(tmp_path, data, *models, auto_export=True)
+    async with (
+        probe(amqp_url) as found,
+        running_daemon(own, work, found),
+        screen("watch", settings=own) as table,
+    ):
+        await until(lambda: table.shows("no unfinished jobs"))
+        following = asyncio.create_task(trainer("submit", *files, "--watch", settings=own))
+        await found.until(lambda event: event["data"].get("export_status") == "completed")
+        (tmp_path / "two" / "go").touch()  # the last end of all is one whose export fails
+        code, out, err = await following
+        assert code == 1, (out, err)
+        assert out.count(" export completed: ") == 1
+        assert out.count(" export failed: ") == 1
+        await until(lambda: table.shows("nothing unfinished; ended since: 2 completed"))
+        assert "3 completed" not in table.text
+        assert await table.interrupted() == 130
 
 
 async def test_a_dumb_terminal_gets_lines(

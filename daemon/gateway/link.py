@@ -51,7 +51,7 @@ class Link(Commands):
         while True:
             try:
                 async with (
-                    Client(self._url, ca_file=self._ca_file, name=NAME) as client,
+                    Client(self._url, ca_file=self._ca_file, name=NAME, signed=False) as client,
                     self._hub.attached(client),
                 ):
                     self._impersonates = await _may_impersonate(client)

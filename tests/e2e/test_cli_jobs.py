@@ -45,7 +45,8 @@ async def test_a_job_from_its_file_to_its_deletion(
         await found.until(lambda event: event["data"].get("step") == 4)
         following = asyncio.create_task(trainer("logs", short, "-f", "--json", settings=own))
         watching = asyncio.create_task(trainer("watch", short, "--json", settings=own))
-        assert (await read("show", short, settings=own))["learning_rate"] == 2e-4
+        shown = await read("show", short, settings=own)
+        assert (shown["learning_rate"], shown["owner"]) == (2e-4, "guest")
         assert r"evil=a\x1bb" in await done("list", "--status", "running", settings=own)
         assert r"evil=a\x1bb" in await done("show", short, settings=own)
         assert [gpu["state"] for gpu in (await read("gpus", settings=own))["gpus"]].count("leased") == 1

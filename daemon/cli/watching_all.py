@@ -12,8 +12,9 @@ from contextlib import aclosing
 from rich.console import Console
 
 from daemon.cli.board import UNFINISHED, Board, Wanted
-from daemon.cli.drawing import BoardDrawing, short_id
+from daemon.cli.drawing import BoardDrawing
 from daemon.cli.job_view import JobView, line_of, view_of
+from daemon.cli.tables import short_id
 from daemon.cli.watching import redrawn, say_on, with_curve
 from daemon.client import BrokerAwayError, Client, RefusedError
 from daemon.client.client import PATIENCE_S, Outage

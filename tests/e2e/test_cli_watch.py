@@ -150,6 +150,13 @@ async def test_several_jobs_have_ended_when_their_exports_have(
         assert out.count(" export failed: ") == 1
         await until(lambda: table.shows("nothing unfinished; ended since: 2 completed"))
         assert "3 completed" not in table.text
+        async with screen("list", settings=own, TERM="dumb", COLUMNS="80") as listed:
+            assert await listed.ended() == 0
+        lines = listed.text.splitlines()
+        ids = [line.partition(":")[0][:8] for line in out.splitlines()[:2]]
+        assert [line.split()[0] for line in lines] == ["JOB", *reversed(ids)]
+        assert max(map(len, lines)) <= 80
+        assert await done("list", "--page", "9", settings=own) == "no jobs on page 9; 2 jobs in all, on page 1\n"
         assert await table.interrupted() == 130
 
 

@@ -35,8 +35,13 @@ def params(training_type: TrainingType, *, as_json: AsJson = False, url: Url = N
 
 def schema(
     name: Annotated[str | None, typer.Argument(help="llm, vlm, or a command; without it, the names")] = None,
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Print the JSON Schema of a request. Needs no broker."""
+    if name is None and as_json:
+        show_document(list(REQUESTS))
+        return
     if name is None:
         for known in REQUESTS:
             say(known)

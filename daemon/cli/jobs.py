@@ -7,7 +7,7 @@ import typer
 
 from daemon.cli.following import follow_job
 from daemon.cli.ids import full_id
-from daemon.cli.output import age_text, safe, say, show_document, show_fields
+from daemon.cli.output import age_text, safe, say, show_document, show_fields, show_line
 from daemon.cli.session import EXIT_REFUSED, AsJson, JobId, Url, run
 from daemon.cli.tables import Column, Excess, show_fitted
 from daemon.client import Client, Json
@@ -171,7 +171,7 @@ def _order(command: str, job: str, body: Json, *, as_json: bool, url: str | None
 
     async def act(client: Client) -> None:
         job_id = await full_id(client, job)
-        show_accepted(await client.call(command, {"job_id": job_id, **body}), as_json=as_json)
+        show_accepted(await client.call(command, {"job_id": job_id, **body}), as_json=as_json, alone=not watch)
         if watch:
             ended = await follow_job(client, job_id, as_json=as_json)
             exported = ended.export is ExportStatus.COMPLETED
@@ -181,10 +181,10 @@ def _order(command: str, job: str, body: Json, *, as_json: bool, url: str | None
     run(url, act)
 
 
-def show_accepted(result: Json, *, as_json: bool) -> None:
-    """Say what a command that changed a job did."""
+def show_accepted(result: Json, *, as_json: bool, alone: bool) -> None:
+    """Say what a command that changed a job did; as a line of JSON where it does not stand alone."""
     if as_json:
-        show_document(result)
+        (show_document if alone else show_line)(result)
     else:
         position = result.get("queue_position")
         say(f"{result['job_id']}: {result['message']}" + (f" (number {position} in the queue)" if position else ""))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from daemon.cli.dead_letters import LOOKS_BEFORE_COPY, dead_letters
 from daemon.client import Client
 from tests.e2e.conftest import MakeModel, Settings
 from tests.e2e.harness import probe, running_daemon
-from tests.e2e.test_cli import trainer
+from tests.e2e.test_cli import program, trainer
 
 pytestmark = pytest.mark.services
 
@@ -92,6 +93,10 @@ async def test_the_node_and_the_doctor(standin_settings: Settings, work: Path, a
         assert [parts[part] for part in (*seen, "may follow events")] == ["ok"] * 5
         assert {"disk of node-1", "dead letters"} <= set(parts)
         assert (await read("params", "vlm", settings=own))["lora_rank"] == 16
+        full_disk = os.open("/dev/full", os.O_WRONLY)
+        code, _, err = await program("daemon.cli.main", "list", "--json", settings=own, stdout=full_disk)
+        os.close(full_disk)
+        assert (code, err) == (1, '{"error": {"message": "can\'t print: No space left on device"}}\n')
 
 
 async def test_dead_letters_are_looked_at_often_requeued_and_dropped(

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from daemon.cli.job_file import read_job
 from tests.e2e.conftest import MakeModel, Settings
-from tests.e2e.harness import REPO, clean_environment, probe, running_daemon
+from tests.e2e.harness import REPO, RefusedError, clean_environment, probe, running_daemon
 from tests.e2e.test_cli import trainer
 from tests.e2e.test_cli_jobs import done
 from tests.waiting import until
@@ -157,6 +158,9 @@ async def test_several_jobs_have_ended_when_their_exports_have(
         assert [line.split()[0] for line in lines] == ["JOB", *reversed(ids)]
         assert max(map(len, lines)) <= 80
         assert await done("list", "--page", "9", settings=own) == "no jobs on page 9; 2 jobs in all, on page 1\n"
+        told = (await done("submit", files[0], "--watch", "--json", settings=own)).splitlines()
+        assert json.loads(told[0])["status"] == "queued"
+        assert {json.loads(line)["subject"] for line in told[1:]} == {json.loads(told[0])["job_id"]}
         assert await table.interrupted() == 130
 
 
@@ -247,6 +251,15 @@ async def test_each_fault_of_a_job_file_is_told_with_its_line(
         assert "output_dir: Field required" in err
         assert "lora_rnk: is not a field here; did you mean lora_rank?" in err
         assert "3 faults; no job was created" in err
+        with pytest.raises(RefusedError) as refused:
+            await found.call("job.create", read_job(bad.read_text()).request)
+        code, _, err = await trainer("submit", str(bad), "--json", settings=standin_settings)
+        error = json.loads(err)["error"]
+        assert (code, error["file"]) == (1, str(bad))
+        assert str(refused.value) == f"{error['code']}: {error['message']}"
+        told = {tuple(fault["loc"]): fault.pop("line") for fault in error["details"]}
+        assert told == {("output_dir",): None, ("lora_rnk",): 4, ("learning_rate",): 5}
+        assert sorted(error["details"], key=str) == sorted(refused.value.details, key=str)
 
 
 MISTAKES = {
@@ -268,3 +281,9 @@ async def test_a_mistake_is_told_without_a_traceback(standin_settings: Settings,
             assert code == wanted, (words, out, err)
             assert err.strip(), words
             assert "Traceback" not in err, (words, err)
+            command = words.split(" ")
+            if command[0] in ("call", "schema", "submit", "nosuch"):
+                continue
+            code, out, err = await trainer(*command, "--json", settings=standin_settings)
+            assert code == wanted, (words, out, err)
+            assert json.loads(err)["error"]["message"], words

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from daemon.cli.following import follow_to_the_end
-from daemon.cli.job_file import JobFile, JobFileError, read_job
+from daemon.cli.job_file import JobFile, JobFileError, check, read_job
 from daemon.cli.jobs import show_accepted
 from daemon.cli.output import safe
 from daemon.cli.session import (
@@ -41,8 +41,8 @@ def submit(
 ) -> None:
     """Create a job from each file. Paths in it are the daemon's, relative ones below its work folder.
 
-    All files are read before the first job is created. Of one that is refused each fault is told with its line, the
-    others are created, and the exit code is 1.
+    All files are read before the first job is created. What the request's schema refuses is not sent. Of a file that is
+    refused each fault is told with its line, the others are created, and the exit code is 1.
     """
     if message_id is not None and len(files) > 1:
         fail("--message-id names one job; give one file with it", EXIT_USAGE)
@@ -53,6 +53,7 @@ def submit(
         for file, job in jobs.items():
             body = {**job.request, "start": True} if start or watch else job.request
             try:
+                check(body)
                 result = await client.call("job.create", body, message_id=message_id)
             except RefusedError as error:
                 _tell_faults(file, job, error)

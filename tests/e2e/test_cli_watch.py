@@ -242,6 +242,7 @@ async def test_each_fault_of_a_job_file_is_told_with_its_line(
     bad = tmp_path / "bad.yaml"
     bad.write_text(f"training_type: llm\nmodel_path: /no/such\ndatasets: [{data}]\nlora_rnk: 8\nlearning_rate: -1\n")
     async with probe(amqp_url) as found, running_daemon(standin_settings, work, found):
+        await done("dead", "drop", "--all", settings=standin_settings)
         code, out, err = await trainer("submit", str(bad), good, settings=standin_settings)
         assert code == 1
         assert out.count("created") == 1, "the good one was created"
@@ -251,7 +252,8 @@ async def test_each_fault_of_a_job_file_is_told_with_its_line(
         assert "output_dir: Field required" in err
         assert "lora_rnk: is not a field here; did you mean lora_rank?" in err
         assert "3 faults; no job was created" in err
-        with pytest.raises(RefusedError) as refused:
+        assert await done("dead", "list", settings=standin_settings) == "no dead letters\n", "it was never sent"
+        with pytest.raises(RefusedError) as refused:  # which the daemon would have said, too
             await found.call("job.create", read_job(bad.read_text()).request)
         code, _, err = await trainer("submit", str(bad), "--json", settings=standin_settings)
         error = json.loads(err)["error"]

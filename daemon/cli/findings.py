@@ -21,6 +21,7 @@ ADVICE = {
     "devices": "look at `swift-trainer gpus`, and at nvidia-smi on the node",
     "swift": "look at SWIFT_TRAINER_SWIFT_COMMAND; `swift-trainerd --check` on the node says more",
 }
+NO_BROKER = "start RabbitMQ (systemctl status rabbitmq-server), or correct SWIFT_TRAINER_AMQP_URL (or --url) here"
 NO_DAEMON = "start swift-trainerd (systemctl status swift-trainer); its log says why it ended"
 
 

@@ -140,6 +140,10 @@ async def test_no_broker_is_one_line_and_an_exit_code() -> None:
     code, out, err = await trainer("gpus", "--json", settings=settings)
     assert (code, out) == (3, "")
     assert "SWIFT_TRAINER_AMQP_URL" in json.loads(err)["error"]["message"]
+    code, out, err = await trainer("doctor", settings=settings)
+    assert (code, err) == (3, "")
+    assert "start RabbitMQ" in out
+    assert "the node that answers" not in out
 
 
 async def test_the_version_is_told() -> None:

@@ -233,6 +233,13 @@ async def test_the_shell_completes_ids(
         assert await completed("swift-trainer submit jo", own) == [], "files are the shell's own business"
         elsewhere = {**own, "SWIFT_TRAINER_AMQP_URL": "amqp://guest:guest@127.0.0.1:1/"}
         assert await completed(f"swift-trainer show {job_id[:6]}", elsewhere) == []
+        assert await completed("swift-trainer call node.d", elsewhere) == ["node.drain"]
+        assert await completed("swift-trainer schema v", elsewhere) == ["vlm"]
+        await done("dead", "drop", "--all", settings=own)
+        await found.raw("no.such", b"{")
+        letter_id = json.loads(await done("dead", "list", "--json", settings=own))["id"]
+        for command in ("show", "requeue", "drop"):
+            await until(functools.partial(offers, f"swift-trainer dead {command} {letter_id[:4]}", letter_id))
 
 
 async def test_each_fault_of_a_job_file_is_told_with_its_line(

@@ -148,7 +148,7 @@ class JobFields(BaseModel):
     devices: tuple[int, ...] = ()
     """Indices of the devices leased to it, or leased last."""
     attempt: int = 0
-    """1 for the first start; one more each time it is queued again, by a retry, a resume or the loss of its node; 0 before."""
+    """1 for the first start, one more from each time it is queued again (a retry, a resume, a lost node); 0 before."""
     wait_reason: str | None = None
     """Why a queued job waits."""
     created_at: datetime
@@ -164,7 +164,7 @@ class JobFields(BaseModel):
     log_file_path: str | None = None
     """The log file of all attempts, on its node."""
     progress: float = 0.0
-    """Percent, 0 to 100: 100 x current_step / total_steps; never falling within an attempt."""
+    """Percent: 100 x current_step / total_steps; never falling within an attempt, and 100 exactly when completed."""
     phase: Phase | None = None
     """What the newest attempt does, as told by its own output."""
     current_step: int = 0

@@ -18,7 +18,7 @@ async def test_an_export_after_a_completion_has_a_device_from_the_scheduler(worl
         waiting = await world.create()
         await world.clock.advance(POLL_S)
         assert f"device 0 runs job {job_id}" in ((await world.job(waiting)).wait_reason or "")
-        world.files.make_folder(f"{training.run_dir}/checkpoint-8-merged")
+        world.files.make_folder(f"{training.run_dir}/exports/checkpoint-8-merged")
         world.export_process(job_id).end(0)
         await world.clock.advance(1)
         assert (await world.job(job_id)).export_completed
@@ -59,7 +59,7 @@ async def test_an_export_is_taken_up_by_the_next_daemon(world: World) -> None:
     async with world.daemon():
         job_id, training = await completed(world)
         await world.clock.settle()
-    world.files.make_folder(f"{training.run_dir}/checkpoint-8-merged")
+    world.files.make_folder(f"{training.run_dir}/exports/checkpoint-8-merged")
     world.export_process(job_id).end(0)
     async with world.daemon():
         await world.clock.advance(2)

@@ -129,6 +129,8 @@ class Audit:
         attempt, percent = self._progress.get(job.id, (0, 0.0))
         if attempt == job.attempt and job.progress < percent:
             self._stage.breaks(f"{job.id}: progress fell from {percent:g} to {job.progress:g} in attempt {attempt}")
+        if (job.progress == 100.0) != (job.status is S.COMPLETED):
+            self._stage.breaks(f"{job.id} is {job.status} at {job.progress:g} %")
         self._progress[job.id] = (job.attempt, job.progress)
 
     def job_deleted(self, job: TrainingJob) -> None:

@@ -12,7 +12,7 @@ from schemas.enums import Phase
 
 EVAL_PREFIX = "eval_"
 NOT_DONE = math.nextafter(100.0, 0.0)
-"""What the document says of a training at its last step, which may still fail to save: 100 is for the completed ones."""
+"""What the document says of a training at its last step, which may still fail to save: 100 is for completed ones."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -241,8 +241,8 @@ def export(**fields: Any) -> tuple[str, ...]:
 
 def test_an_export_merges_an_adapter() -> None:
     assert export() == (
-        "export", "--adapters", "/o/checkpoint-8", "--merge_lora", "true", "--output_dir", "/o/exports/checkpoint-8-merged",
-        "--exist_ok", "true",
+        "export", "--adapters", "/o/checkpoint-8", "--merge_lora", "true",
+        "--output_dir", "/o/exports/checkpoint-8-merged", "--exist_ok", "true",
     )  # fmt: skip
 
 

@@ -155,7 +155,7 @@ async def serve(ctx: Context, stopping: asyncio.Event, ready: asyncio.Event) -> 
         await supervision.recover()
         async with (
             _finally("supervision", _supervision_budget_s(ctx), lambda: _let_go(ctx, supervision)),
-            _running(scheduling=scheduling(ctx, supervision.begin)),
+            _running(scheduling=scheduling(ctx, supervision.begin), unfollowed=supervision.look_after()),
             _running(finish=_Finish("intake", INTAKE_BUDGET_S, ctx.bus.stop_consuming), intake=intake(ctx)),
         ):
             ready.set()

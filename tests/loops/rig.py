@@ -111,6 +111,7 @@ class Daemon:
                 "intake": intake(ctx),
                 "scheduling": scheduling(ctx, self.supervision.begin),
                 "outbox": outbox(ctx),
+                "unfollowed": self.supervision.look_after(),
                 "heartbeat": heartbeat(ctx, started_at),
                 "telemetry": telemetry(ctx),
                 "neighbours": neighbours(ctx),

@@ -60,10 +60,18 @@ class ExportOrder(Wire):
     quant_bits: int | None = None
     requested_at: datetime
     """UTC; the export's age among what waits for devices."""
-    stop: bool = False
-    """The daemon was told to end this export (its job is being deleted)."""
     trace: TraceContext | None = None
     """The span of the command that asked for it."""
+
+
+class ExportStop(Wire):
+    """An order to end an export that runs."""
+
+    grace_s: float
+    """Seconds between SIGTERM and SIGKILL."""
+    reason: str
+    again: bool
+    """It is queued again at its end, for another node or a later start of this one."""
 
 
 class RememberedReply(Wire):
@@ -102,6 +110,7 @@ class Internal(Wire):
     """Set before the daemon itself ends this attempt, so that the next daemon knows why."""
     preemption: Preemption | None = None
     export_order: ExportOrder | None = None
+    export_stop: ExportStop | None = None
     export_node_id: str | None = None
     export_devices: tuple[int, ...] = ()
     export_attempt: int = 0

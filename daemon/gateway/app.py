@@ -96,20 +96,24 @@ def create_app(settings: GatewaySettings, link: Link) -> FastAPI:
 def _add_root(app: FastAPI, link: Link) -> None:
     """What is asked without a token: whether it lives, and the page."""
 
+    @app.head("/", include_in_schema=False)
     @app.get("/", include_in_schema=False)
     async def root(request: Request) -> Response:
         return RedirectResponse(f"{request.scope.get('root_path', '')}/ui/")
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health", tags=["health"], responses=answers(fleet.HEALTHY), summary="Whether the gateway is there")
     async def health() -> Health:
         """Answers while the broker is away, and says so."""
         return fleet.health_of(link)
 
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", tags=["health"], responses=answers(_LIVES), summary="Whether it lives")
     async def healthz() -> dict[str, str]:
         """For whoever restarts what does not answer."""
         return _LIVES
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", response_model=Health, tags=["health"], responses=_READY, summary="Whether it can be used")
     async def readyz() -> Response:
         """503 while the broker is away."""

@@ -30,7 +30,10 @@ export function Job({ id, theme, may }) {
     begin(id, stop.signal, { read, again, setJob, setError, setPoints, setUse, setEvents, setLines, setStands });
     return () => stop.abort();
   }, [id, turn]);
-  const charts = useMemo(() => metrics(points).map((name) => [name, [{ label: name, points: curve(points, name) }]]), [points]);
+  const charts = useMemo(
+    () => metrics(points).map((name) => [name, [{ label: metricName(name), points: curve(points, name) }]]),
+    [points],
+  );
   if (!job) return html`<h1><code>${short(id)}</code></h1><${Problem} error=${error} />`;
   // what an order changed is told by the stream, which ends with the job: after a resume it begins anew
   const ordered = () => setTurn((number) => number + 1);

@@ -156,6 +156,8 @@ class LogsRequest(JobRef):
     """Byte offset to read from; a `next_offset` of an earlier answer."""
     limit: Annotated[int, Field(ge=1, le=1024 * 1024)] = 65_536
     """Bytes at most, with `offset`."""
+    max_lines: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Lines at most, with `offset`; the answer's `next_offset` is behind the last of them."""
 
 
 class EventsRequest(JobRef):

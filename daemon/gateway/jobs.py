@@ -244,12 +244,14 @@ async def job_logs(
     job_id: JobId,
     _who: Reader,
     link: Bus,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Last lines.")] = 100,
-    offset: Annotated[int | None, Query(ge=0, le=2**62, description="Byte offset to read on from.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Lines at most.")] = 100,
+    offset: Annotated[
+        int | None, Query(ge=0, le=2**62, description="Byte offset to read on from: 0, then each `next_offset`.")
+    ] = None,
 ) -> JSONResponse:
-    """The last lines; with `offset` whole lines from there on."""
-    body: Json = {"job_id": job_id, "tail": limit} if offset is None else {"job_id": job_id, "offset": offset}
-    return JSONResponse(words.log(await link.send("job.logs", body)))
+    """The last lines; with `offset` the next ones from there on."""
+    bounds = {"tail": limit} if offset is None else {"offset": offset, "max_lines": limit}
+    return JSONResponse(words.log(await link.send("job.logs", {"job_id": job_id, **bounds})))
 
 
 @router.get(

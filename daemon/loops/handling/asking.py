@@ -91,7 +91,7 @@ async def logs(ctx: Context, request: LogsRequest, _sender: Sender) -> JobLogs:
     final = job.status in ENDED
     if request.offset is None:
         return await _tail(ctx, job.id, path, size, request.tail, final=final)
-    return await _range(ctx, job.id, path, size, request.offset, request.limit, final=final)
+    return await _range(ctx, job.id, path, size, request, request.offset, final=final)
 
 
 async def _tail(ctx: Context, job_id: str, path: Path, size: int, count: int, *, final: bool) -> JobLogs:
@@ -116,17 +116,22 @@ async def _tail(ctx: Context, job_id: str, path: Path, size: int, count: int, *,
     )
 
 
-async def _range(ctx: Context, job_id: str, path: Path, size: int, offset: int, limit: int, *, final: bool) -> JobLogs:
-    """The whole lines between `offset` and `offset + limit`; a longer line comes alone, cut.
+async def _range(
+    ctx: Context, job_id: str, path: Path, size: int, request: LogsRequest, offset: int, *, final: bool
+) -> JobLogs:
+    """The whole lines between `offset` and `offset + limit`, the first `max_lines`; a longer line comes alone, cut.
 
     A line that a running job has not ended yet is left for the next time.
     """
-    data = await _read_all(ctx, path, offset, limit)
+    data = await _read_all(ctx, path, offset, request.limit)
     at_end = offset + len(data) >= size
     cut = len(data) if at_end and final else _whole(data)
     if cut == 0 and not at_end:
         cut = len(data)
     lines = shown(_lines(data[:cut], offset, whole_first=True))
+    if request.max_lines is not None and len(lines) > request.max_lines:
+        lines = lines[: request.max_lines]
+        cut, at_end = lines[-1].end - offset, False
     return JobLogs(
         job_id=job_id,
         lines=tuple(mask(line.text) for line in lines),

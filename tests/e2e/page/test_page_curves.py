@@ -16,6 +16,9 @@ __all__ = ["apart", "library"]
 
 pytestmark = pytest.mark.services
 
+KEPT = "swift-trainer.gpus"
+"""Where a tab keeps the GPU curves of the last four jobs that were looked at."""
+
 
 def chart(page: Page, title: str) -> Locator:
     """A chart by its title."""
@@ -90,3 +93,13 @@ async def test_a_job_on_gpus_has_curves_of_their_use(
         apart.leave(5)
         await found.call("job.stop", {"job_id": job_id, "grace_seconds": 2})
         await found.status(job_id, "cancelled")
+        await page.evaluate("key => sessionStorage.setItem(key, JSON.stringify({ a: [], b: [], c: [], d: [] }))", KEPT)
+        told = [await said(each).get_attribute("aria-label") for each in (use, memory)]
+        await page.reload()
+        for each, before in zip((use, memory), told, strict=True):
+            await expect(said(each)).to_have_attribute("aria-label", before or "")
+        kept = await page.evaluate("key => Object.keys(JSON.parse(sessionStorage.getItem(key)))", KEPT)
+        assert kept == ["b", "c", "d", job_id]
+        await page.goto(f"{gateway.url}/ui/#/queue")
+        await page.goto(f"{gateway.url}/ui/#/jobs/{job_id}")
+        await expect(use.locator("canvas")).to_be_visible()

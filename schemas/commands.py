@@ -169,6 +169,8 @@ class LogsRequest(JobRef):
     """Byte offset to read from; a `next_offset` of an earlier answer. One inside a line means the whole line."""
     limit: Annotated[int, Field(ge=1, le=1024 * 1024)] = 65_536
     """Bytes at most, with `offset`; a line that is longer comes alone."""
+    max_lines: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Lines at most, with `offset`; the answer's `next_offset` is behind the last of them."""
 
 
 class EventsRequest(JobRef):

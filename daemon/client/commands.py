@@ -151,10 +151,16 @@ class Commands(ABC):
         return await self._result("job.list", body)
 
     async def logs(
-        self, job: JobRef, *, tail: int = 100, offset: int | None = None, limit: int | None = None
+        self,
+        job: JobRef,
+        *,
+        tail: int = 100,
+        offset: int | None = None,
+        limit: int | None = None,
+        max_lines: int | None = None,
     ) -> JobLogs:
-        """`job.logs`: the last lines, or, with `offset`, at most `limit` bytes of whole lines from there."""
-        body = _given(job_id=id_of(job), tail=tail, offset=offset, limit=limit)
+        """`job.logs`: the last lines, or, with `offset`, whole lines from there, of at most `limit` bytes."""
+        body = _given(job_id=id_of(job), tail=tail, offset=offset, limit=limit, max_lines=max_lines)
         return await self._result("job.logs", body)
 
     async def history(self, job: JobRef, *, after: int = 0, limit: int = 100) -> JobEvents:

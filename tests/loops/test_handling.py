@@ -441,15 +441,17 @@ async def test_logs_are_a_tail_or_a_range_of_whole_lines_masked(world: World) ->
         world.process(job_id).write("\rbar 1\rbar 2\rbar 3\nhub_token=geheim\n")
         tail = JobLogs.model_validate(await world.result("job.logs", {"job_id": job_id, "tail": 3}))
         assert tail.lines == ("line 999", "bar 3", "hub_token=***")
-        lines: list[str] = []
-        offset, eof = 0, False
-        while not eof:
-            body = {"job_id": job_id, "offset": offset, "limit": 1000}
-            part = JobLogs.model_validate(await world.result("job.logs", body))
-            assert part.offset == offset < part.next_offset
-            lines += part.lines
-            offset, eof = part.next_offset, part.eof
-        assert lines == [*(f"line {number}" for number in range(1000)), "bar 3", "hub_token=***"]
+        for bounds in ({"limit": 1000}, {"max_lines": 7}, {"limit": 300, "max_lines": 50}):
+            lines: list[str] = []
+            offset, eof = 0, False
+            while not eof:
+                body = {"job_id": job_id, "offset": offset, **bounds}
+                part = JobLogs.model_validate(await world.result("job.logs", body))
+                assert part.offset == offset < part.next_offset
+                assert 0 < len(part.lines) <= bounds.get("max_lines", 1000)
+                lines += part.lines
+                offset, eof = part.next_offset, part.eof
+            assert lines == [*(f"line {number}" for number in range(1000)), "bar 3", "hub_token=***"]
 
 
 @pytest.mark.parametrize("limit", [1, 9, 30, 500])

@@ -92,7 +92,7 @@ async def logs(ctx: Context, request: LogsRequest, _sender: Sender) -> JobLogs:
     final = job.status in ENDED
     if request.offset is None:
         return await _tail(ctx, job.id, path, size, request.tail, final=final)
-    return await _range(ctx, job.id, path, size, request.offset, request.limit, final=final)
+    return await _range(ctx, job.id, path, size, request, request.offset, final=final)
 
 
 async def _tail(ctx: Context, job_id: str, path: Path, size: int, count: int, *, final: bool) -> JobLogs:
@@ -117,14 +117,16 @@ async def _tail(ctx: Context, job_id: str, path: Path, size: int, count: int, *,
     )
 
 
-async def _range(ctx: Context, job_id: str, path: Path, size: int, offset: int, limit: int, *, final: bool) -> JobLogs:
-    """The whole lines between `offset` and `offset + limit`; a longer line comes alone.
+async def _range(
+    ctx: Context, job_id: str, path: Path, size: int, request: LogsRequest, offset: int, *, final: bool
+) -> JobLogs:
+    """The whole lines between `offset` and `offset + limit`, the first `max_lines`; a longer line comes alone.
 
     A line is shown from its beginning or not at all, because half a token is not known as one. One that a running job
     has not ended yet is left for the next time.
     """
     begin = await _line_start(ctx, path, offset)
-    data = await _read_all(ctx, path, begin, offset + limit - begin)
+    data = await _read_all(ctx, path, begin, offset + request.limit - begin)
     if offset - begin >= MOST_LINE:  # its head was shown when it was asked for; nothing of it is shown again
         begin, data = offset, data[offset - begin :]
         skipped = _first_whole(data)
@@ -139,6 +141,9 @@ async def _range(ctx: Context, job_id: str, path: Path, size: int, offset: int, 
         at_end = begin + len(data) >= size
         cut = _first_whole(data) or (len(data) if len(data) >= MOST_LINE or (at_end and final) else 0)
     lines = shown(_lines(data[:cut], begin, whole_first=True))
+    if request.max_lines is not None and len(lines) > request.max_lines:
+        lines = lines[: request.max_lines]
+        cut, at_end = lines[-1].end - begin, False
     return JobLogs(
         job_id=job_id,
         lines=tuple(mask(line.text) for line in lines),

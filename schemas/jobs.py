@@ -70,6 +70,7 @@ class ExportStop(Wire):
     grace_s: float
     """Seconds between SIGTERM and SIGKILL."""
     reason: str
+    """Who wants it ended, for a person."""
     again: bool
     """It is queued again at its end, for another node or a later start of this one."""
 

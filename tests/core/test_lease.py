@@ -54,13 +54,11 @@ def test_one_that_was_just_met_is_judged_by_the_clocks_but_never_lost_by_them() 
     assert seen.watched_s(node(0), 103.0) == 3
 
 
-def test_a_clock_that_is_off_is_measured_and_makes_nobody_silent() -> None:
+def test_a_clock_that_is_off_makes_nobody_silent() -> None:
     seen = Sightings()
-    assert seen.skew_s("n1") is None
     for round_s in range(0, 50, 10):
         now = NOW + timedelta(hours=1, seconds=round_s + round_s % 3)
         seen.see([node(round_s)], now, 100.0 + round_s)
-    assert seen.skew_s("n1") == 3600
     assert seen.silent_s(node(40), NOW + timedelta(hours=1, seconds=50), 150.0) == 10
     ahead = Sightings()
     ahead.see([node(3600)], NOW, 100.0)

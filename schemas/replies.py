@@ -318,13 +318,13 @@ class NodeList(Wire):
     """Result of `node.list`."""
 
     nodes: tuple[Node, ...]
-    """All that were ever seen."""
+    """All that were ever seen, but for those that were forgotten and have sent no heartbeat since."""
     total: int
     """How many."""
 
 
 class NodeAccepted(Wire):
-    """Result of `node.drain` and `node.resume`."""
+    """Result of `node.drain`, `node.resume` and `node.forget`."""
 
     node_id: str
     """The node's id."""

@@ -290,7 +290,8 @@ class MemoryStore:
             if now.internal.epoch != node.internal.epoch:
                 return False
             heartbeat = {name: getattr(node, name) for name in HEARTBEAT_FIELDS}
-            self._put_node(now.model_copy(update=heartbeat))
+            internal = now.internal.model_copy(update={"forgotten": False})
+            self._put_node(now.model_copy(update={**heartbeat, "internal": internal}))
             return True
 
     async def get_node(self, node_id: str) -> NodeRecord | None:
@@ -315,7 +316,8 @@ class MemoryStore:
 
     async def nodes(self) -> list[NodeRecord]:
         async with self._call("nodes"):
-            return [self._nodes[node_id] for node_id in sorted(self._nodes)]
+            known = [self._nodes[node_id] for node_id in sorted(self._nodes)]
+            return [node for node in known if not node.internal.forgotten]
 
     # ------------------------------------------------------------ the dictionaries
 

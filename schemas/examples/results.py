@@ -144,6 +144,7 @@ RESULT_EXAMPLES: dict[str, Data] = {
             "message": "drained: starts nothing new, its jobs finish",
         },
         "node.resume": {"node_id": NODE, "state": "online", "message": "resumed: starts jobs again"},
+        "node.forget": {"node_id": NODE, "state": "offline", "message": "forgotten, until it sends a heartbeat"},
         "system.status": {
             "status": "ok",
             "broker": "ok",

@@ -7,7 +7,7 @@ import pytest
 from daemon.core.lease import Lease
 from daemon.core.lifecycle import Cause
 from daemon.core.moves import claimed, export_lost, export_moved, lost, move, queued, stop_ordered
-from daemon.core.nodes import node_back, node_lost, node_moved, node_vacated
+from daemon.core.nodes import node_back, node_forgotten, node_lost, node_moved, node_vacated
 from daemon.core.sightings import Sightings
 from schemas.enums import ExportStatus, NodeState, TrainingStatus
 from schemas.jobs import StopOrder, TrainingJob
@@ -94,6 +94,14 @@ def test_a_drain_with_a_deadline_is_noted_and_taken_back() -> None:
     assert vacated.internal.vacates_at == until
     assert node_vacated(vacated, until) is vacated
     assert node_vacated(vacated, None).internal.vacates_at is None
+
+
+def test_a_forgotten_node_keeps_its_epoch_and_the_number_of_its_events() -> None:
+    gone = node_lost(node(), "silent", at=NOW, by="n2")
+    left = node_forgotten(gone)
+    assert left.internal.forgotten
+    assert left.internal == gone.internal.model_copy(update={"forgotten": True})
+    assert left.state is gone.state
 
 
 # ---------------------------------------------------------------- jobs

@@ -287,7 +287,7 @@ async def test_troubleshooting(place: Place) -> None:
 
 async def test_many_hosts(place: Place) -> None:
     second_host(place)
-    start, look, drain = blocks("deploy-many-hosts.md")
+    start, look, drain, forget = blocks("deploy-many-hosts.md")
     place.run(start, {"swift-trainer": "swift-trainer-2"})
     try:
         await until(lambda: "daemon_started" in place.log("swift-trainer-2"))
@@ -299,6 +299,8 @@ async def test_many_hosts(place: Place) -> None:
         assert "resumed" in said
     finally:
         place.run("sudo systemctl stop swift-trainer-2")
+    assert "forgotten" in place.run(forget)
+    assert "gpu-2" not in place.run("swift-trainer nodes")
 
 
 def second_host(place: Place) -> None:

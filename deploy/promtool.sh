@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Have Prometheus's promtool for the tests of the alerts, and print its path: the system's, or Debian's, unpacked into the
-# cache folder that all checkouts share. The package is not installed, because it would start a server.
+# Have Prometheus's promtool for the tests of the alerts, and print its path: the system's, or Debian's, unpacked into
+# the cache folder that all checkouts share. The package is not installed, because it would start a server.
 set -euo pipefail
 
 fail() { printf 'promtool: %s\n' "$*" >&2; exit 1; }

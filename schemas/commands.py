@@ -207,6 +207,13 @@ class NodeRef(Request):
     """Only these devices, by index; absent: the node (`node.resume`: and all its drained devices)."""
 
 
+class ForgetRequest(Request):
+    """`node.forget`: a node that is gone for good, and that no job is on any more."""
+
+    node_id: NodeId
+    """The node's id, as `node.list` shows it."""
+
+
 class DrainRequest(NodeRef):
     """`node.drain`."""
 
@@ -240,6 +247,7 @@ COMMANDS: dict[str, TypeAdapter[Any]] = {
     "node.list": TypeAdapter(Empty),
     "node.drain": TypeAdapter(DrainRequest),
     "node.resume": TypeAdapter(NodeRef),
+    "node.forget": TypeAdapter(ForgetRequest),
     "system.status": TypeAdapter(Empty),
 }
 
@@ -279,6 +287,7 @@ RESULTS: dict[str, TypeAdapter[Any]] = {
     "node.list": TypeAdapter(NodeList),
     "node.drain": TypeAdapter(NodeAccepted),
     "node.resume": TypeAdapter(NodeAccepted),
+    "node.forget": TypeAdapter(NodeAccepted),
     "system.status": TypeAdapter(SystemStatus),
 }
 """What each command answers in a reply's `result`."""

@@ -206,6 +206,10 @@ class Commands(ABC):
         """`node.resume`: a drained node, or some of its devices, comes back to work."""
         return await self._result("node.resume", _given(node_id=node_id, devices=devices), message_id=message_id)
 
+    async def forget(self, node_id: str, *, message_id: str | None = None) -> NodeAccepted:
+        """`node.forget`: a node that is gone for good is left out of all lists."""
+        return await self._result("node.forget", {"node_id": node_id}, message_id=message_id)
+
     async def system_status(self) -> SystemStatus:
         """`system.status`: broker, store, devices and ms-swift, and jobs by status."""
         return await self._result("system.status", {})

@@ -11,9 +11,10 @@ from tests.schemas.bodies import command_faults
 CONTRACT = [
     *("job.create", "job.start", "job.stop", "job.resume", "job.export", "job.delete"),
     *("job.get", "job.status", "job.list", "job.logs", "job.events", "job.metrics"),
-    *("params.default", "gpu.list", "queue.list", "node.list", "node.drain", "node.resume", "system.status"),
+    *("params.default", "gpu.list", "queue.list", "node.list", "node.drain", "node.resume", "node.forget"),
+    "system.status",
 ]
-"""The contract's table, written by hand."""
+"""The contract's table, written by hand, and the additions to it."""
 
 
 def accepted(command: str, body: str) -> BaseModel:
@@ -47,7 +48,7 @@ def test_job_ids_are_plain_words(command: str, value: object) -> None:
     accepted(command, '{"job_id": "7c0f6f0e-2f4b-4a55-9a1e-0d6f7f3c9b11"}')
 
 
-@pytest.mark.parametrize("command", ["node.drain", "node.resume"])
+@pytest.mark.parametrize("command", ["node.drain", "node.resume", "node.forget"])
 @pytest.mark.parametrize("value", ["", "-x", "a\x00", "x" * 256, 1, None])
 def test_node_ids_are_words(command: str, value: object) -> None:
     assert [fault.loc for fault in command_faults(command, {"node_id": value})] == [("node_id",)]

@@ -27,7 +27,7 @@ from daemon.adapters.processes import LocalRuns
 from daemon.adapters.rabbit import RabbitBus
 from daemon.adapters.state_folder import state_folder
 from daemon.adapters.toolchain import SwiftToolchain
-from daemon.core.moves import stop_ordered
+from daemon.core.moves import export_stopped, stop_ordered
 from daemon.logs import get_log
 from daemon.loops.context import Context, Stage, change_job, persistently
 from daemon.loops.draining import draining
@@ -155,7 +155,7 @@ async def serve(ctx: Context, stopping: asyncio.Event, ready: asyncio.Event) -> 
         await supervision.recover()
         async with (
             _finally("supervision", _supervision_budget_s(ctx), lambda: _let_go(ctx, supervision)),
-            _running(scheduling=scheduling(ctx, supervision.begin)),
+            _running(scheduling=scheduling(ctx, supervision.begin), unfollowed=supervision.look_after()),
             _running(finish=_Finish("intake", INTAKE_BUDGET_S, ctx.bus.stop_consuming), intake=intake(ctx)),
         ):
             ready.set()
@@ -202,10 +202,12 @@ async def _let_go(ctx: Context, supervision: Supervision) -> None:
 
 
 def _stopped(ctx: Context, job: TrainingJob) -> TrainingJob | None:
-    if job.status not in {TrainingStatus.STARTING, TrainingStatus.RUNNING}:
-        return None
-    order = StopOrder(grace_s=ctx.settings.stop_grace_seconds, save=True, requested_at=ctx.clock.now())
-    return stop_ordered(job, order, by=ctx.node_id)
+    grace_s, at, by = ctx.settings.stop_grace_seconds, ctx.clock.now(), ctx.node_id
+    if job.status in {TrainingStatus.STARTING, TrainingStatus.RUNNING}:
+        return stop_ordered(job, StopOrder(grace_s=grace_s, save=True, requested_at=at), by=by)
+    if job.internal.export_node_id == by:
+        return export_stopped(job, f"node {by} is stopping", grace_s=grace_s, at=at, by=by, again=True)
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,11 @@ A training can log NaN, and the store keeps it; JSON has no NaN, so there it is 
 
 import math
 import re
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, NoReturn
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, WithJsonSchema
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 JOB_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
@@ -43,6 +45,22 @@ class Wire(BaseModel):
         protected_namespaces=(),
         use_attribute_docstrings=True,
         ser_json_inf_nan="null",  # pydantic's default, said aloud: no JSON of this project has a bare NaN
+    )
+
+
+def refuse_below(title: str, faults: Iterable[tuple[str, str, object]]) -> NoReturn:
+    """For a validator: one fault for each (name below it, what is wrong, what was sent there).
+
+    A `ValueError` makes one fault at the validator's own place, with all that was sent there as its input.
+    """
+    raise ValidationError.from_exception_data(
+        title,
+        [
+            InitErrorDetails(
+                type=PydanticCustomError("value_error", "{said}", {"said": said}), loc=(name,), input=given
+            )
+            for name, said, given in faults
+        ],
     )
 
 

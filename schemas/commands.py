@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from schemas.base import JobId, Request, Word
+from schemas.base import JobId, Request, Word, refuse_below
 from schemas.enums import TrainingStatus, TrainingType
 from schemas.jobs import TRAINING_JOB
 from schemas.kinds import CREATE_REQUEST
@@ -89,13 +89,26 @@ class ExportRequest(JobRef):
     """`job.export`."""
 
     checkpoint: Word = "last"
-    """`last` (the newest complete one), `best`, or a path below the job's run folder."""
+    """`last` (the newest complete one), `best`, or a path below the job's run folder: absolute, or relative to that
+    folder or to the one that it lies in (`v0-20261201-220000/checkpoint-16`)."""
     merge_lora: bool = True
     """Merge the adapter into the model."""
     quant_method: Literal["bnb", "hqq", "eetq", "quanto", "fp8", "awq", "gptq", "gptq_v2"] | None = None
     """Quantize by this method; absent: not at all."""
     quant_bits: Annotated[Literal[1, 2, 3, 4, 8], BeforeValidator(_whole_number)] | None = None
     """Bits per weight, with `quant_method`."""
+
+    @model_validator(mode="after")
+    def _of_something(self) -> Self:
+        method, bits = self.quant_method, self.quant_bits
+        if method is None and bits is not None:
+            refuse_below("export", [("quant_bits", "needs a quant_method", bits)])
+        if method is None and not self.merge_lora:
+            said = "there is nothing to export: neither merge_lora nor quant_method is asked for"
+            refuse_below("export", [("merge_lora", said, self.merge_lora)])
+        if method not in (None, "fp8") and bits is None:
+            refuse_below("export", [("quant_bits", f"is needed with the quant_method {method!r}", bits)])
+        return self
 
 
 class DeleteRequest(JobRef):
@@ -153,9 +166,11 @@ class LogsRequest(JobRef):
     tail: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Number of last lines."""
     offset: Offset | None = None
-    """Byte offset to read from; a `next_offset` of an earlier answer."""
+    """Byte offset to read from; a `next_offset` of an earlier answer. One inside a line means the whole line."""
     limit: Annotated[int, Field(ge=1, le=1024 * 1024)] = 65_536
-    """Bytes at most, with `offset`."""
+    """Bytes at most, with `offset`; a line that is longer comes alone."""
+    max_lines: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Lines at most, with `offset`; the answer's `next_offset` is behind the last of them."""
 
 
 class EventsRequest(JobRef):
@@ -192,6 +207,13 @@ class NodeRef(Request):
     """Only these devices, by index; absent: the node (`node.resume`: and all its drained devices)."""
 
 
+class ForgetRequest(Request):
+    """`node.forget`: a node that is gone for good, and that no job is on any more."""
+
+    node_id: NodeId
+    """The node's id, as `node.list` shows it."""
+
+
 class DrainRequest(NodeRef):
     """`node.drain`."""
 
@@ -225,6 +247,7 @@ COMMANDS: dict[str, TypeAdapter[Any]] = {
     "node.list": TypeAdapter(Empty),
     "node.drain": TypeAdapter(DrainRequest),
     "node.resume": TypeAdapter(NodeRef),
+    "node.forget": TypeAdapter(ForgetRequest),
     "system.status": TypeAdapter(Empty),
 }
 
@@ -264,6 +287,7 @@ RESULTS: dict[str, TypeAdapter[Any]] = {
     "node.list": TypeAdapter(NodeList),
     "node.drain": TypeAdapter(NodeAccepted),
     "node.resume": TypeAdapter(NodeAccepted),
+    "node.forget": TypeAdapter(NodeAccepted),
     "system.status": TypeAdapter(SystemStatus),
 }
 """What each command answers in a reply's `result`."""

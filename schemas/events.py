@@ -35,7 +35,7 @@ class JobData(Wire):
     labels: dict[str, str] = {}
     """The request's labels."""
     attempt: int = 0
-    """1 for the first start, one more with every resume or retry; 0 before."""
+    """1 for the first start, one more from each time it is queued again (a retry, a resume, a lost node); 0 before."""
 
 
 class StatusData(JobData):

@@ -31,7 +31,15 @@ MAX_REPLIES = 20
 NOT_STARTED = frozenset({TrainingStatus.PENDING, TrainingStatus.QUEUED})
 """Where a job stands that may still wait for another."""
 
-HEARTBEAT_FIELDS = ("devices", "disks", "versions", "last_heartbeat", "started_at", "lost_after_seconds")
+HEARTBEAT_FIELDS = (
+    "devices",
+    "disks",
+    "versions",
+    "last_heartbeat",
+    "started_at",
+    "lost_after_seconds",
+    "store_skew_seconds",
+)
 
 _GUARDED = frozenset({"id", "status", "attempt", "internal", "export_status"})
 _GUARDED_INTERNAL = frozenset({"revision", "sequence", "outbox", "replies", "output_lock"})

@@ -33,7 +33,8 @@ class Command:
     reply_to: str | None
     user_id: str | None
     headers: dict[str, object]
-    expires_at_s: float | None
+    expires_in_s: float | None
+    sent_at_s: float
     deliveries: int = 0
 
 
@@ -147,7 +148,8 @@ class MemoryBroker:
             reply_to=reply_to,
             user_id=user_id,
             headers=dict(headers or {}),
-            expires_at_s=None if expires_in_s is None else self.clock.monotonic() + expires_in_s,
+            expires_in_s=expires_in_s,
+            sent_at_s=self.clock.monotonic(),
         )
         self._queue.append(sent)
         self.dispatch()
@@ -243,7 +245,8 @@ class MemoryBroker:
             if not ready:
                 return
             command = self._queue.popleft()
-            if command.expires_at_s is not None and command.expires_at_s <= self.clock.monotonic():
+            age_s = self.clock.monotonic() - command.sent_at_s
+            if command.expires_in_s is not None and age_s >= command.expires_in_s:
                 self.bury(command, {DEATH_HEADER: "expired"})
             elif command.deliveries > DELIVERY_LIMIT:
                 self.bury(command, {DEATH_HEADER: "delivery_limit"})

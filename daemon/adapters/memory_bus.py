@@ -124,6 +124,7 @@ class MemoryBus(Hooked):
                 correlation_id=command.correlation_id,
                 reply_to=command.reply_to,
                 user_id=command.user_id,
+                expires_in_s=command.expires_in_s,
                 redelivered=command.deliveries > 1,
                 token=_Token(command, self._connection),
             )
@@ -137,7 +138,8 @@ class MemoryBus(Hooked):
             token = delivery.token
             if other is None or not isinstance(token, _Token):
                 return False
-            other.take_over(replace(delivery, sent_on=True, token=_Token(token.command, other.connection)))
+            there = _Token(token.command, other.connection)
+            other.take_over(replace(delivery, user_id=None, sent_on=True, token=there))
             return True
 
     def take_over(self, delivery: Delivery) -> None:

@@ -360,7 +360,7 @@ class MongoStore:
         document = node_document(node)
         epochs = [node.internal.epoch, *([] if node.internal.epoch else [None])]  # None: written before there were any
         mine = {"_id": node.node_id, "internal.epoch": {"$in": epochs}}
-        heartbeat = {"$set": {name: document[name] for name in HEARTBEAT_FIELDS}}
+        heartbeat = {"$set": {**{name: document[name] for name in HEARTBEAT_FIELDS}, "internal.forgotten": False}}
         with self._reaching() as db:
             if (await db.quick.nodes.update_one(mine, heartbeat)).matched_count:
                 return True
@@ -389,7 +389,8 @@ class MongoStore:
 
     async def nodes(self) -> list[NodeRecord]:
         with self._reaching() as db:
-            return [read_node(document) for document in await db.nodes.find().sort("_id", ASCENDING).to_list(None)]
+            found = db.nodes.find({"internal.forgotten": {"$ne": True}}).sort("_id", ASCENDING)
+            return [read_node(document) for document in await found.to_list(None)]
 
     # ------------------------------------------------------------ the connection
 

@@ -21,6 +21,7 @@ from daemon.adapters.live_queue import LiveMessage, LiveQueue
 from daemon.adapters.rabbit_errors import talking
 from daemon.adapters.rabbit_node_line import NodeLine, send_on
 from daemon.adapters.rabbit_session import Session, readable_file
+from daemon.amqp import readable
 from daemon.logs import get_log
 from daemon.ports import Delivery, LiveStatistics, UnavailableError
 from schemas.commands import COMMAND_HEADER, ERROR_HEADER, USER_HEADER
@@ -184,14 +185,9 @@ class RabbitBus:
     def _on_query(self, session: Session, message: AbstractIncomingMessage) -> None:
         """A query that another daemon has sent on."""
         session.unacknowledged += 1
-        user = message.headers.get(USER_HEADER)
+        command = str(message.headers[COMMAND_HEADER])
         self._deliveries.put_nowait(
-            replace(
-                _delivery(session, message),
-                routing_key=str(message.headers[COMMAND_HEADER]),
-                user_id=None if user is None else str(user),
-                sent_on=True,
-            )
+            replace(_delivery(session, message), routing_key=command, user_id=None, sent_on=True)
         )
 
     def _on_event(self, routing_key: str) -> None:
@@ -250,7 +246,7 @@ class RabbitBus:
         reason: HeadersType = {ERROR_HEADER: error[:MOST_ERROR]}
         if delivery.user_id is not None:
             reason[USER_HEADER] = delivery.user_id  # as a property the broker would check it against our own user
-        own = token.message.headers
+        own = {name: value for name, value in token.message.headers.items() if name != USER_HEADER}
         with _or_again(token.session), talking("dead-lettering"):
             try:
                 await _bury(token, {**own, **reason} if len(str(own)) < MOST_HEADERS else reason)
@@ -268,7 +264,7 @@ class RabbitBus:
         message = aio_pika.Message(
             body,
             content_type="application/json",
-            correlation_id=delivery.correlation_id or delivery.message_id,
+            correlation_id=delivery.correlation_id or token.message.message_id,
             delivery_mode=TRANSIENT,
         )
         with _or_again(token.session):
@@ -337,12 +333,13 @@ class RabbitBus:
 
 def _delivery(session: Session, message: AbstractIncomingMessage) -> Delivery:
     return Delivery(
-        routing_key=message.routing_key or "",
+        routing_key=readable(message.routing_key or ""),
         body=message.body,
-        message_id=message.message_id,
+        message_id=message.message_id and readable(message.message_id),
         correlation_id=message.correlation_id,
         reply_to=message.reply_to,
-        user_id=message.user_id,
+        user_id=message.user_id and readable(message.user_id),
+        expires_in_s=None if message.expiration is None else float(message.expiration),  # pyright: ignore[reportArgumentType]
         redelivered=bool(message.redelivered),
         trace=trace_context(message.headers.get(TRACEPARENT_HEADER), message.headers.get(TRACESTATE_HEADER)),
         token=_Token(session, message),
@@ -376,6 +373,10 @@ async def _bury(token: _Token, headers: HeadersType) -> None:
         reply_to=dead.reply_to,
         content_type=dead.content_type,
         content_encoding=dead.content_encoding,
+        timestamp=dead.timestamp,
+        type=dead.type,
+        app_id=dead.app_id,
+        priority=dead.priority,
     )
     result = await token.session.confirmed_dead.publish(
         message, routing_key=dead.routing_key or "", mandatory=True, timeout=CONFIRM_LIMIT_S

@@ -2,8 +2,9 @@
 
 Bound to the events that mean work (a job was queued, stopped, ended; a node came or went), it wakes this daemon when
 another one has changed something. Queries that only this node can answer, because the file is on its disk, are sent on
-to it by whoever consumed them. It lives as long as this daemon's connection: wake-ups and queries are worth nothing
-later, and a slow poll stands behind every wake-up. A broker user who may not have it costs promptness alone.
+to it by whoever consumed them; the broker vouches for nobody here, so only queries are taken, and they are from nobody.
+It lives as long as this daemon's connection: wake-ups and queries are worth nothing later, and a slow poll stands
+behind every wake-up. A broker user who may not have it costs promptness alone.
 """
 
 from collections.abc import Callable
@@ -14,8 +15,9 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, 
 from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import ChannelClosed
 
+from daemon.amqp import readable
 from daemon.logs import get_log
-from schemas.commands import COMMAND_HEADER, EVENTS_EXCHANGE, USER_HEADER
+from schemas.commands import COMMAND_HEADER, EVENTS_EXCHANGE, QUERIES
 from schemas.tracing import TRACEPARENT_HEADER, TRACESTATE_HEADER, trace_context
 
 log = get_log("rabbit")
@@ -56,12 +58,15 @@ class NodeLine:
         await queue.consume(self._receive)
 
     async def _receive(self, message: AbstractIncomingMessage) -> None:
-        if COMMAND_HEADER in message.headers:
+        command = message.headers.get(COMMAND_HEADER)
+        if isinstance(command, str) and command in QUERIES:
             self.on_query(message)
             return
         await message.ack()
-        if message.app_id != self.node_id:
-            self.on_event(message.routing_key or "")
+        if command is not None:  # whoever may write to the default exchange can send this; a change comes by its queue
+            log.warning("query_refused", f"{str(command)[:80]!r} is no query, and only queries are sent on")
+        elif message.app_id != self.node_id:
+            self.on_event(readable(message.routing_key or ""))
 
 
 def queue_of(node_id: str) -> str:
@@ -74,8 +79,6 @@ async def send_on(exchange: AbstractExchange, query: AbstractIncomingMessage, no
     headers: dict[str, aio_pika.abc.FieldValue] = {COMMAND_HEADER: query.routing_key or ""}
     trace = trace_context(query.headers.get(TRACEPARENT_HEADER), query.headers.get(TRACESTATE_HEADER))
     headers.update(trace.headers if trace else {})
-    if query.user_id is not None:
-        headers[USER_HEADER] = query.user_id  # as a property the broker would check it against our own user
     message = aio_pika.Message(
         query.body,
         headers=headers,

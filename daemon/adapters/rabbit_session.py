@@ -12,17 +12,16 @@ nothing has come for a while is replaced by a new one: what the broker has just 
 """
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage, AbstractQueue
 from yarl import URL
 
 from daemon.adapters.rabbit_errors import said, talking
 from daemon.adapters.rabbit_replies import Connect, ReplyLine
 from daemon.adapters.rabbit_topology import declare_topology
+from daemon.amqp import connect
 from daemon.ports import UnavailableError
 from schemas.commands import COMMANDS_QUEUE, DEAD_EXCHANGE, EVENTS_EXCHANGE
 
@@ -64,20 +63,16 @@ class Session:
         """Connect and declare the topology. Raises `UnavailableError`."""
         try:
             place = URL(url)
-            place = place.update_query(heartbeat=str(heartbeat_s)) if "heartbeat" not in place.query else place
         except ValueError as error:
             raise UnavailableError(f"SWIFT_TRAINER_AMQP_URL is not a URL: {said(error)}") from None
-        context = ssl.create_default_context(cafile=ca_file) if place.scheme == "amqps" else None
 
-        async def connect(what: str) -> AbstractConnection:
+        async def connected(what: str) -> AbstractConnection:
             async with asyncio.timeout(CONNECT_LIMIT_S):
-                return await aio_pika.connect(
-                    place, client_properties={"connection_name": f"{name} {what}"}, ssl_context=context
-                )
+                return await connect(place, name=f"{name} {what}", ca_file=ca_file, heartbeat_s=heartbeat_s)
 
         with talking("connecting", hint="is the broker running? check SWIFT_TRAINER_AMQP_URL"):
-            connection = await connect("commands and events")
-        session = cls(connection, lambda: connect("replies"))
+            connection = await connected("commands and events")
+        session = cls(connection, lambda: connected("replies"))
         try:
             with talking("declaring exchanges and queues"):
                 async with asyncio.timeout(CONNECT_LIMIT_S):

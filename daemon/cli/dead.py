@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from daemon.amqp import readable
 from daemon.cli.completing import letter_ids
 from daemon.cli.dead_letters import MOST, Desk, Letter, dead_letters
 from daemon.cli.output import say, show_document, show_fields, show_line, show_table
@@ -98,7 +99,7 @@ def _document(letter: Letter) -> Json:
         "id": letter.letter_id,
         "command": letter.command,
         "reason": letter.reason,
-        "message_id": message.message_id,
-        "correlation_id": message.correlation_id,
+        "message_id": readable(message.message_id or "") or None,
+        "correlation_id": readable(message.correlation_id or "") or None,
         "body": letter.body,
     }

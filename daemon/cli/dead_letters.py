@@ -7,6 +7,7 @@ one is acknowledged: killed between the two it is there twice, and never lost.
 """
 
 import hashlib
+import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from aio_pika.exceptions import AMQPError, DeliveryError
 
+from daemon.amqp import BYTES, readable
 from daemon.client import Client, ClientError
 from daemon.core.masking import mask
 from schemas.commands import COMMANDS_EXCHANGE, DEAD_EXCHANGE, DEAD_QUEUE, ERROR_HEADER
@@ -24,6 +26,7 @@ MOST = 1000
 LOOKS_BEFORE_COPY = 8
 CONFIRM_LIMIT_S = 30.0
 COUNT_HEADER = "x-delivery-count"
+_AGAIN = uuid.UUID("5a6f6d3e-54d3-4a0e-8f5e-3a3c0d1c9d11")
 _BROKERS_OWN = ("x-death", "x-first-death", "x-last-death", "x-delivery-count", "x-acquired-count")
 
 
@@ -37,12 +40,12 @@ class Letter:
     def letter_id(self) -> str:
         """Short, and the same at each look."""
         parts = (self.command, self.message.message_id or "", self.message.correlation_id or "", self.reason)
-        return hashlib.sha256("\0".join(parts).encode() + self.message.body).hexdigest()[:10]
+        return hashlib.sha256("\0".join(parts).encode("utf-8", BYTES) + self.message.body).hexdigest()[:10]
 
     @property
     def command(self) -> str:
         """The command that it was sent as."""
-        return self.message.routing_key or ""
+        return readable(self.message.routing_key or "")
 
     @property
     def reason(self) -> str:
@@ -95,14 +98,20 @@ class Desk:
             dead.body,
             headers={name: value for name, value in dead.headers.items() if not name.startswith(ours)},
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-            message_id=dead.message_id,
+            message_id=_new_id(dead.message_id) if again else dead.message_id,
             correlation_id=dead.correlation_id,
             reply_to=None if again else dead.reply_to,  # who asked has long gone
             content_type=dead.content_type,
             content_encoding=dead.content_encoding,
         )
         exchange = await self._channel.get_exchange(exchange_name, ensure=False)
-        await exchange.publish(message, routing_key=letter.command, mandatory=True, timeout=CONFIRM_LIMIT_S)
+        await exchange.publish(message, routing_key=dead.routing_key or "", mandatory=True, timeout=CONFIRM_LIMIT_S)
+
+
+def _new_id(message_id: str | None) -> str | None:
+    """Under its own the daemon would only say again what was wrong; the same one each time, so that a letter that was
+    requeued and could not be let go has its effect once."""
+    return None if message_id is None else str(uuid.uuid5(_AGAIN, readable(message_id)))
 
 
 @asynccontextmanager

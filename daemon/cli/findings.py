@@ -130,9 +130,10 @@ def _of_node(node: Json) -> Finding:
     name, reason = f"node {node['node_id']}", node["reason"]
     if node["state"] == NodeState.OFFLINE:
         said = f"offline, last heard of {age_text(node['last_heartbeat'])} ago" + (f": {reason}" if reason else "")
-        return Finding(name, Verdict.WRONG, said, "start swift-trainerd there; its log says why it ended")
+        gone = f"or, if it is gone for good, `swift-trainer forget {node['node_id']}`"
+        return Finding(name, Verdict.WRONG, said, f"start swift-trainerd there (its log says why it ended), {gone}")
     if node["state"] == NodeState.DRAINED:
-        said = "drained" + (f": {reason}" if reason else "")
+        said = "drained" + (f": {reason.removeprefix('drained: ')}" if reason else "")
         return Finding(name, Verdict.NOTE, said, f"`swift-trainer undrain {node['node_id']}` when it may work again")
     return Finding(name, Verdict.OK, f"{node['state']}, {len(node['devices'])} devices")
 

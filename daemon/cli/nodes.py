@@ -160,6 +160,11 @@ def undrain(node: Node, *, devices: Devices = None, as_json: AsJson = False, url
     _order("node.resume", node, devices, {}, as_json, url)
 
 
+def forget(node: Node, *, as_json: AsJson = False, url: Url = None) -> None:
+    """Leave a node that is gone for good out of all lists. One that comes back is in them again."""
+    _order("node.forget", node, None, {}, as_json, url)
+
+
 def _order(command: str, node: str, devices: str | None, more: Json, as_json: bool, url: str | None) -> None:
     body: Json = {"node_id": node, **more}
     if devices is not None:

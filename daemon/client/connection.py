@@ -7,7 +7,6 @@ and `wait_lost` returns. `Client` replaces it whole. Nothing is declared that is
 import asyncio
 import json
 import logging
-import ssl
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -19,6 +18,7 @@ from aio_pika.exceptions import AMQPConnectionError, AMQPError, ChannelInvalidSt
 from pydantic import ValidationError
 from yarl import URL
 
+from daemon.amqp import connect
 from daemon.client.errors import BrokerAwayError, ClientError, NoAnswerError, RefusedError
 from daemon.core.masking import mask
 from daemon.tracing import outgoing_headers
@@ -89,10 +89,7 @@ class Connection:
                 await self._stack.aclose()
 
     async def _connected(self) -> AbstractConnection:
-        context = ssl.create_default_context(cafile=self._ca_file) if self._url.startswith("amqps") else None
-        url = URL(self._url)
-        url = url if "heartbeat" in url.query else url.update_query(heartbeat=HEARTBEAT_S)
-        return await aio_pika.connect(url, client_properties={"connection_name": self._name}, ssl_context=context)
+        return await connect(URL(self._url), name=self._name, ca_file=self._ca_file, heartbeat_s=HEARTBEAT_S)
 
     @property
     def lost(self) -> bool:

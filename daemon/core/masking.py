@@ -1,4 +1,4 @@
-"""Masking of secrets in everything that is shown: logs, events, replies, documents.
+"""Masking of secrets in what programs say: log lines, errors, the daemon's own log. A request's fields stay as sent.
 
 Known shapes of tokens, values of names that say they are secret, and credentials in URLs. Better a word too many masked
 than a token shown. Called for each line of every log, hostile ones of 64 KB included: so a line without any sign of a

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TypedDict
 
-from daemon.core.lifecycle import ENDED, Cause, next_status
+from daemon.core.lifecycle import ENDED, HOLDS_DEVICES, Cause, next_status
 from daemon.core.progress import Progress, progress_fields
 from schemas.enums import ErrorCode, ExportStatus, TrainingStatus, TrainingType
 from schemas.events import (
@@ -22,7 +22,7 @@ from schemas.events import (
     OutboxEvent,
     StatusData,
 )
-from schemas.jobs import ExportOrder, Internal, Preemption, RememberedReply, StopOrder, TrainingJob
+from schemas.jobs import ExportOrder, ExportStop, Internal, Preemption, RememberedReply, StopOrder, TrainingJob
 
 REPLIES_KEPT = 20
 
@@ -109,8 +109,12 @@ def move(  # the event's parts are named, and all are needed
 
 
 def queued(job: TrainingJob, cause: Cause, *, at: datetime, by: str, reason: str, **internal: object) -> TrainingJob:
-    """Put a job into the queue: a start, a resume or a retry. What the last attempt ended with is cleared."""
+    """Put a job into the queue: a start, or its next attempt. What the last attempt ended with is cleared, and what it
+    reached behind the checkpoint from which the next one goes on."""
     cleared = with_internal(job, stop=None, stopped_for=None, preemption=None, output_lock=job.run_dir, **internal)
+    if cause is not Cause.START:
+        begin = _begin(cleared, _step_of(cleared.internal.resume_from))
+        cleared = cleared.model_copy(update={**progress_fields(begin), "attempt": job.attempt + 1})
     return move(
         cleared,
         cause,
@@ -130,6 +134,17 @@ def queued(job: TrainingJob, cause: Cause, *, at: datetime, by: str, reason: str
         estimated_time_remaining=None,
         warnings=(),
     )
+
+
+def _begin(job: TrainingJob, step: int) -> Progress:
+    """Where an attempt begins."""
+    return Progress(step=step, total_steps=job.total_steps if job.internal.resume_from else None)
+
+
+def _step_of(checkpoint: str | None) -> int:
+    """The step of `.../checkpoint-120`; 0 without one."""
+    number = (checkpoint or "").rpartition("-")[2]
+    return int(number) if number.isdecimal() else 0
 
 
 def going_on(resume_from: str | None) -> str:
@@ -160,9 +175,15 @@ def stop_ordered(job: TrainingJob, order: StopOrder, *, by: str) -> TrainingJob:
         Cause.STOP,
         at=order.requested_at,
         by=by,
-        reason="stop requested" + (", saving a checkpoint first" if order.save else ""),
+        reason=f"stop requested{_saving(job.status) if order.save else ''}",
         wait_reason=None,
     )
+
+
+def _saving(status: TrainingStatus) -> str:
+    if status in HOLDS_DEVICES:
+        return ", saving a checkpoint first"
+    return "; it does not run, so there is nothing to save"
 
 
 def claimed(
@@ -177,15 +198,14 @@ def claimed(
     metrics_size: int,
     resume_step: int = 0,
 ) -> TrainingJob:
-    """Lease devices to a job and begin its next attempt, at `resume_step` where it goes on from a checkpoint.
+    """Lease devices to a job and begin an attempt, at `resume_step` where it goes on from a checkpoint.
 
     What the last attempt reached is forgotten: a step behind the checkpoint is trained, and told of, again.
     """
     resumed = job.internal.resume_from
-    attempt = job.attempt + 1
-    begin = Progress(step=resume_step, total_steps=job.total_steps if resumed else None)
+    attempt = max(1, job.attempt)  # later ones were counted when they were queued
     ready = with_internal(
-        job.model_copy(update=progress_fields(begin)),
+        job.model_copy(update=progress_fields(_begin(job, resume_step))),
         log_offset=log_size,
         attempt_offset=log_size,
         metrics_offset=metrics_size,
@@ -225,16 +245,18 @@ def export_moved(
 ) -> TrainingJob:
     """Move a job's export; the job's own status stays."""
     ended = status in {ExportStatus.COMPLETED, ExportStatus.FAILED}
+    time = at.replace(microsecond=at.microsecond // 1000 * 1000)  # the event tells what the document has
     moved = with_internal(
         job.model_copy(
             update={
                 "export_status": status,
                 "export_completed": status is ExportStatus.COMPLETED,
-                "export_time": at if ended else None,
+                "export_time": time if ended else None,
                 "export_error": None,
                 **changes,
             }
         ),
+        export_stop=None,
         **internal,
     )
     order = moved.internal.export_order
@@ -261,6 +283,25 @@ def lost(job: TrainingJob, reason: str, resume_from: str | None, *, at: datetime
 def export_lost(job: TrainingJob, *, at: datetime, by: str) -> TrainingJob:
     """Take an export off a node whose lease has run out: back to the queue."""
     return export_moved(job, ExportStatus.QUEUED, at=at, by=by, changes={}, export_node_id=None, export_devices=())
+
+
+def export_stopped(
+    job: TrainingJob, reason: str, *, grace_s: float, at: datetime, by: str, again: bool = False
+) -> TrainingJob | None:
+    """Have an export end: one that waits at once, one that runs by its supervisor; `again` queues it anew.
+
+    None: there is nothing to end, or it is being ended as soon already.
+    """
+    if job.export_status is ExportStatus.QUEUED and not again:
+        return export_moved(job, ExportStatus.FAILED, at=at, by=by, changes={"export_error": reason})
+    if job.export_status is not ExportStatus.RUNNING:
+        return None
+    order = ExportStop(grace_s=grace_s, reason=reason, again=again)
+    before = job.internal.export_stop
+    if before is not None:
+        for_good = before if not before.again else order
+        order = for_good.model_copy(update={"grace_s": min(before.grace_s, grace_s)})
+    return None if order == before else with_internal(job, export_stop=order)
 
 
 def export_ordered(job: TrainingJob, order: ExportOrder, *, at: datetime, by: str) -> TrainingJob:

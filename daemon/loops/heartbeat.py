@@ -12,6 +12,7 @@ from datetime import datetime
 from daemon import __version__
 from daemon.core.nodes import node_back, node_moved
 from daemon.logs import get_log
+from daemon.loops.clocks import store_skew_s
 from daemon.loops.context import Context, change_node, persistently
 from daemon.loops.lease import end_all_runs
 from daemon.ports import UnavailableError
@@ -46,6 +47,7 @@ async def beat(ctx: Context, started_at: datetime) -> None:
 
 
 async def _record(ctx: Context, started_at: datetime) -> NodeRecord:
+    skew_s = await store_skew_s(ctx)
     versions = {"swift-trainer": __version__}
     if ctx.toolchain.known is not None:
         versions["ms-swift"] = ctx.toolchain.known.version
@@ -55,6 +57,7 @@ async def _record(ctx: Context, started_at: datetime) -> NodeRecord:
         last_heartbeat=ctx.clock.now(),
         started_at=started_at,
         lost_after_seconds=ctx.settings.node_lost_seconds or None,
+        store_skew_seconds=skew_s,
         versions=versions,
         devices=ctx.board.current(),
         disks=await _disks(ctx),

@@ -3,7 +3,8 @@
 Commands about one job are carried out in the order in which they came; others side by side, in lanes. This file is the
 only one that acknowledges.
 
-A command that can't be understood goes to the dead-letter queue with the reason. While the store is away, a command
+A command that can't be understood goes to the dead-letter queue with the reason, and so does one that expires before
+it could be carried out. While the store is away, a command
 that asks for a reply is told `unavailable` after a while, also behind another one; one that does not is tried until it
 succeeds, because nobody would ever know that it was lost.
 """
@@ -11,9 +12,8 @@ succeeds, because nobody would ever know that it was lost.
 import asyncio
 import contextlib
 import json
-import zlib
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -23,6 +23,7 @@ from daemon.loops.context import Context
 from daemon.loops.handling.common import ElsewhereError, RefusedError, RepliedError, Sender
 from daemon.loops.handling.creating import job_id_of, withdraw_if_deleted
 from daemon.loops.handling.table import HANDLERS
+from daemon.loops.lanes import Lane, Lanes
 from daemon.metrics import COMMAND
 from daemon.metrics import COMMANDS as COMMANDS_DONE
 from daemon.ports import Delivery, UnavailableError
@@ -42,7 +43,8 @@ MOST_REMEMBERED = 256 * 1024
 """A larger reply is not remembered; asking again is harmless, because only queries answer so much."""
 MAX_REPLY_BYTES = 15 * 1024 * 1024
 """A hundred job documents of the largest size would be more than a broker takes (16 MiB, as `deploy/` sets it up)."""
-MOST_KEY = 255
+MOST_NAME = 255
+"""Characters of a command's name that are said back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +64,9 @@ class _Ordered:
     understood: Understood
     since_s: float
 
-
-@dataclass(slots=True)
-class _Lane:
-    """Commands that are carried out one after the other."""
-
-    waiting: deque[_Ordered] = field(default_factory=deque[_Ordered])
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    closed: bool = False
+    @property
+    def key(self) -> str | None:
+        return _key_of(self.delivery)
 
 
 class DeadError(Exception):
@@ -82,10 +79,10 @@ class DeadError(Exception):
 
 async def intake(ctx: Context) -> None:
     """Carry out commands until the bus stops consuming."""
-    lanes = [_Lane() for _ in range(LANES)]
+    lanes = Lanes[_Ordered](LANES)
     async with asyncio.TaskGroup() as group:
-        for number, lane in enumerate(lanes):
-            group.create_task(_work(ctx, lane), name=f"intake lane {number}")
+        for number, lane in enumerate(lanes.all):
+            group.create_task(_work(ctx, lanes, lane), name=f"intake lane {number}")
         async for delivery in ctx.bus.commands():
             try:
                 understood = understand(delivery)
@@ -93,12 +90,8 @@ async def intake(ctx: Context) -> None:
                 # beside the others: a thousand of them must not hold up the one that is behind them
                 group.create_task(_bury(ctx, delivery, dead.error), name="intake burial")
                 continue
-            lane = lanes[zlib.crc32(understood.lane_key.encode()) % LANES]
-            lane.waiting.append(_Ordered(delivery, understood, ctx.clock.monotonic()))
-            lane.wake.set()
-        for lane in lanes:
-            lane.closed = True
-            lane.wake.set()
+            lanes.put(_Ordered(delivery, understood, ctx.clock.monotonic()), understood.lane_key, _key_of(delivery))
+        lanes.close()
 
 
 def understand(delivery: Delivery) -> Understood:
@@ -129,6 +122,9 @@ def understand(delivery: Delivery) -> Understood:
     try:
         request = adapter.validate_json(delivery.body)
     except ValidationError as error:
+        unread = _unread(error)
+        if unread is not None:
+            raise _dead(ReplyErrorCode.INVALID_JSON, f"the body is not JSON: {unread}") from None
         tagged = command == "job.create" and body.get("training_type") in ("llm", "vlm")  # pyright: ignore[reportUnknownMemberType]
         faults = faults_of(error, skip=1 if tagged else 0)
         first = ".".join(map(str, faults[0].loc)) or "the body"
@@ -141,6 +137,19 @@ def understand(delivery: Delivery) -> Understood:
     return Understood(command, request, job_id or delivery.message_id or str(id(delivery)))
 
 
+_UNREAD = {"recursion limit exceeded": "nested too deeply", "hex escape": "half of a surrogate pair"}
+"""What pydantic's reader refuses though `json` takes it, by a part of its words."""
+
+
+def _unread(error: ValidationError) -> str | None:
+    """Why pydantic could not read the body at all; None: it did, and its fields are wrong."""
+    first = error.errors(include_url=False)[0]
+    if first["type"] != "json_invalid":
+        return None
+    said, at, place = str(first.get("ctx", {}).get("error", "")).partition(" at line ")
+    return next((words for part, words in _UNREAD.items() if part in said), said) + at + place
+
+
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
 
@@ -149,33 +158,34 @@ def _dead(code: ReplyErrorCode, message: str) -> DeadError:
     return DeadError(ReplyError(code=code, message=message))
 
 
-async def _work(ctx: Context, lane: _Lane) -> None:
-    while lane.waiting or not lane.closed:
-        if lane.waiting:
-            ordered = lane.waiting.popleft()
-            with command_span(ordered.understood.command, ordered.delivery.trace):
-                await _carry_out(ctx, ordered, lane.waiting)
-        else:
-            lane.wake.clear()
-            await lane.wake.wait()
+async def _work(ctx: Context, lanes: Lanes[_Ordered], lane: Lane[_Ordered]) -> None:
+    async for ordered in lane.items():
+        with command_span(ordered.understood.command, ordered.delivery.trace):
+            await _carry_out(ctx, ordered, lanes, lane.waiting)
+        lanes.done(ordered.key)
 
 
-async def _carry_out(ctx: Context, ordered: _Ordered, behind: deque[_Ordered]) -> None:
+async def _carry_out(ctx: Context, ordered: _Ordered, lanes: Lanes[_Ordered], behind: deque[_Ordered]) -> None:
     """Carry out one command: effect stored, reply sent, then acknowledged."""
     delivery, understood = ordered.delivery, ordered.understood
     query = understood.command in QUERIES
     wait_s = 0.2
     while True:
+        if _has_expired(ctx, ordered):
+            text = f"it expired {delivery.expires_in_s:g} s after it came, and could not be carried out before"
+            await _bury(ctx, delivery, ReplyError(code=ReplyErrorCode.UNAVAILABLE, message=text))
+            return
         try:
             reply = await _reply_to(ctx, delivery, understood)
             if not query:
-                reply = await _remember(ctx, delivery, understood, reply)
+                reply = await _remember(ctx, delivery, reply)
             break
         except UnavailableError as error:
             log.warning("command_waits", str(error), command=understood.command)
             for late in [other for other in behind if _is_late(ctx, other)]:
                 behind.remove(late)
                 await _answer(ctx, late, _unavailable(late, error))
+                lanes.done(late.key)
             if _is_late(ctx, ordered):
                 reply = _unavailable(ordered, error)
                 break
@@ -198,7 +208,7 @@ async def _carry_out(ctx: Context, ordered: _Ordered, behind: deque[_Ordered]) -
     await _answer(ctx, ordered, reply)
     if query:  # it changed nothing, so its answer need not wait for that
         with contextlib.suppress(UnavailableError):
-            await _remember(ctx, delivery, understood, reply)
+            await _remember(ctx, delivery, reply)
     code = reply.error.code if reply.error else "ok"
     log.debug("command_done", code, command=understood.command, lane_key=understood.lane_key)
 
@@ -219,6 +229,12 @@ async def _sent_on(ctx: Context, delivery: Delivery, node_id: str) -> bool:
 def _is_late(ctx: Context, ordered: _Ordered) -> bool:
     """Whether somebody has waited for this reply for so long that it is told that it has to come again."""
     return ordered.delivery.reply_to is not None and ctx.clock.monotonic() - ordered.since_s >= PATIENCE_S
+
+
+def _has_expired(ctx: Context, ordered: _Ordered) -> bool:
+    """Whether its sender wanted it carried out by now or not at all; 0 asks the broker to deliver it at once."""
+    limit_s = ordered.delivery.expires_in_s
+    return bool(limit_s) and ctx.clock.monotonic() - ordered.since_s >= limit_s
 
 
 async def _answer(ctx: Context, ordered: _Ordered, reply: Reply) -> None:
@@ -261,7 +277,7 @@ async def _reply_to(ctx: Context, delivery: Delivery, understood: Understood) ->
     return reply
 
 
-async def _remember(ctx: Context, delivery: Delivery, understood: Understood, reply: Reply) -> Reply:
+async def _remember(ctx: Context, delivery: Delivery, reply: Reply) -> Reply:
     """Keep a reply for this `message_id`, and say which one counts: the first one, which another daemon that got the
     same message may have kept meanwhile."""
     message_id = _key_of(delivery)
@@ -270,14 +286,15 @@ async def _remember(ctx: Context, delivery: Delivery, understood: Understood, re
         return reply
     if await ctx.store.remember_reply(message_id, encoded):
         return reply
-    if understood.command == "job.create":
+    if delivery.routing_key == "job.create":
         await withdraw_if_deleted(ctx, job_id_of(message_id))
     first = await ctx.store.find_reply(message_id)
     return reply if first is None else Reply.model_validate_json(first)
 
 
 def _key_of(delivery: Delivery) -> str | None:
-    return delivery.message_id[:MOST_KEY] if delivery.message_id else None
+    """What the message is remembered by: its id, which is its sender's own, whom the broker has checked."""
+    return f"{delivery.user_id or ''}\n{delivery.message_id}" if delivery.message_id else None
 
 
 def _passing(reply: Reply) -> bool:
@@ -299,9 +316,11 @@ def _refusal(command: str, code: ReplyErrorCode, message: str) -> Reply:
 
 
 async def _bury(ctx: Context, delivery: Delivery, error: ReplyError) -> None:
-    """Tell the sender, then keep the command in the dead-letter queue; the broker may be away meanwhile."""
+    """Tell the sender, then keep the command in the dead-letter queue; store or broker may be away meanwhile."""
     log.warning("command_dead", error.message, command=delivery.routing_key[:80], code=error.code)
-    reply = Reply(ok=False, command=delivery.routing_key[:MOST_KEY], error=error)
+    reply = Reply(ok=False, command=delivery.routing_key[:MOST_NAME], error=error)
+    with contextlib.suppress(UnavailableError):  # then this one says it again, if it comes again
+        reply = await _remember(ctx, delivery, reply)
     try:
         await ctx.bus.reply(delivery, reply.encoded())
         await ctx.bus.dead_letter(delivery, f"{error.code}: {error.message}")

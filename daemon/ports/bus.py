@@ -18,6 +18,8 @@ class Delivery:
     correlation_id: str | None = None
     reply_to: str | None = None
     user_id: str | None = None
+    expires_in_s: float | None = None
+    """After so long it must not be carried out any more."""
     redelivered: bool = False
     sent_on: bool = False
     """Another daemon consumed it and sent it on, because it can be answered here alone."""

@@ -167,7 +167,8 @@ class Store(Protocol):
         ...
 
     async def put_node(self, node: NodeRecord) -> bool:
-        """Write the heartbeat part of a node (devices, versions, last heartbeat); makes it if it is new.
+        """Write the heartbeat part of a node (devices, versions, last heartbeat); makes it if it is new, and takes up
+        one that was forgotten.
 
         False, and nothing is written: the node's lease has another epoch, so it was declared lost.
         """
@@ -181,7 +182,7 @@ class Store(Protocol):
         ...
 
     async def nodes(self) -> list[NodeRecord]:
-        """All nodes by id."""
+        """All nodes by id, but for those that are forgotten."""
         ...
 
     async def close(self) -> None: ...

@@ -16,6 +16,7 @@ GRACEFUL_EXIT = "graceful_exit"
 NEEDS_DATA = frozenset({"awq", "gptq", "gptq_v2"})
 MERGEABLE = frozenset({"lora", "dora", "adalora", "longlora", "lora_ga"})
 """Tuners whose adapter can be merged into the model; after the others there is nothing to export."""
+EXPORTS = "exports"
 
 _NEGATIVE = re.compile(r"-\d+\Z|-\d*\.\d+\Z")
 """argparse's own idea of a negative number."""
@@ -167,30 +168,24 @@ def export_argv(
     return ("export", *_rendered(options))
 
 
-def export_fault(
-    *, full: bool, merge_lora: bool, quant_method: str | None, quant_bits: int | None, datasets: Sequence[str] = ()
-) -> str | None:
-    """Why ms-swift would export nothing of this kind, in a sentence for the sender; None where it can."""
-    if quant_method is None:
-        if quant_bits is not None:
-            return "quant_bits needs a quant_method"
-        if full:
-            return "the run trained all parameters: its checkpoint is the model, and there is nothing to merge"
-        return None if merge_lora else "there is nothing to export: neither merge_lora nor quant_method is asked for"
-    if quant_bits is None and quant_method != "fp8":
-        return f"quant_method {quant_method!r} needs quant_bits"
+def export_fault(*, full: bool, quant_method: str | None, datasets: Sequence[str] = ()) -> tuple[str, str] | None:
+    """The field for which ms-swift would export nothing of such a run, and why; None where it can."""
+    if quant_method is None and full:
+        return "merge_lora", "the run trained all parameters: its checkpoint is the model, with nothing to merge"
     if quant_method in NEEDS_DATA and not datasets:
-        return f"quant_method {quant_method!r} needs a data set to calibrate with"
+        return "quant_method", f"quant_method {quant_method!r} needs a data set to calibrate with"
     return None
 
 
 def export_output(checkpoint: str, merge_lora: bool, quant_method: str | None, quant_bits: int | None) -> str:
-    """Where ms-swift itself would put this export: beside the checkpoint, with a suffix."""
+    """Where an export goes: the name that ms-swift would give it, in a folder beside the checkpoints. Right among them
+    `save_total_limit` would count it as a checkpoint, and the next attempt would remove it."""
     if quant_method is not None:
         suffix = quant_method + (f"-int{quant_bits}" if quant_bits is not None else "")
     else:
         suffix = "merged" if merge_lora else "peft"
-    return f"{checkpoint.rstrip('/')}-{suffix}"
+    folder, _, name = checkpoint.rstrip("/").rpartition("/")
+    return f"{folder}/{EXPORTS}/{name}-{suffix}"
 
 
 def _rendered(options: Options) -> Iterable[str]:

@@ -45,9 +45,10 @@ def check_extra_args(
     faults: list[Fault] = []
     for name, value in request.extra_args.items():
         message = (
-            _not_to_be_set(name, taken, allow_external_plugins=allow_external_plugins, confined=confined)
+            (None if allow_external_plugins else needs_leave(name, value))
+            or _not_to_be_set(name, taken, confined=confined)
             or _unknown(name, installed)
-            or _forbidden_value(name, value, allow_external_plugins=allow_external_plugins)
+            or _forbidden_value(name, value)
             or _wrong_value(installed.sft_options[name], value)
         )
         if message is not None:
@@ -55,13 +56,21 @@ def check_extra_args(
     return faults
 
 
-def _not_to_be_set(name: str, taken: dict[str, str], *, allow_external_plugins: bool, confined: bool) -> str | None:
+def needs_leave(name: str, value: ExtraValue) -> str | None:
+    """Why an operator has to allow an option, because it has code run that comes with the request; None: no need."""
+    if name in RUNS_CODE:
+        return f"{RUNS_CODE[name]}; {_ALLOW}"
+    items = value if isinstance(value, list) else [value]
+    if name in HUB_KERNELS and any("/" in str(item) for item in items):
+        return f"a repository's kernel is code that is fetched and run; {_ALLOW}"
+    return None
+
+
+def _not_to_be_set(name: str, taken: dict[str, str], *, confined: bool) -> str | None:
     if name in taken:
         return f"is set by the field {taken[name]!r}; use that"
     if name in REFUSED:
         return f"can't be set by a request: {REFUSED[name]}"
-    if name in RUNS_CODE and not allow_external_plugins:
-        return f"{RUNS_CODE[name]}; {_ALLOW}"
     if name in NAMES_PATHS and confined:
         return f"{NAMES_PATHS[name]}"
     return None
@@ -76,13 +85,11 @@ def _unknown(name: str, installed: Installed) -> str | None:
     return f"ms-swift {installed.version}{assumed} has no such option{hint}"
 
 
-def _forbidden_value(name: str, value: ExtraValue, *, allow_external_plugins: bool) -> str | None:
+def _forbidden_value(name: str, value: ExtraValue) -> str | None:
     """Values that this daemon does not let through, though the option and its type are right."""
     items = value if isinstance(value, list) else [value]
     if isinstance(value, list) and any(looks_like_option(render(item)) for item in value):
         return "a list's values must not begin with '-', because ms-swift would read them as options"
-    if name in HUB_KERNELS and not allow_external_plugins and any("/" in str(item) for item in items):
-        return f"a repository's kernel is code that is fetched and run; {_ALLOW}"
     if name == "callbacks":
         names = [word for item in items for word in str(item).split()]
         refused = next((word for word in names if word in REFUSED_CALLBACKS), None)

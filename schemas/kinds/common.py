@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from schemas.base import JobId, Request, Text, Word
+from schemas.base import JobId, Request, Text, Word, refuse_below
 
 MAX_DATASETS = 256
 MAX_LABELS = 32
@@ -129,6 +129,20 @@ Scalar = bool | StoredInt | Annotated[float, BeforeValidator(_no_whole_number)] 
 ExtraValue = Annotated[Scalar | Annotated[list[Scalar], Field(max_length=MAX_EXTRA_VALUES)], WrapValidator(_one_fault)]
 
 
+def _wrong_option(name: str, given: ExtraValue) -> str | None:
+    """What is wrong with an entry of `extra_args`, whatever ms-swift is installed."""
+    if not _OPTION_NAME.fullmatch(name):
+        return f"{name[:80]!r} is not an option name; use the exact name without dashes"
+    if is_secret_name(name):
+        return (
+            "carries a secret, which a stored job must not; "
+            "set it in the daemon's environment (HF_TOKEN, MODELSCOPE_API_TOKEN, ...), which trainings inherit"
+        )
+    if isinstance(given, list) and any(isinstance(item, str) and item.startswith("-") for item in given):
+        return "a list's values must not begin with '-'"
+    return None
+
+
 class TrainingFields(Request):
     """The fields of a training request that every kind has; units and origins stand with each."""
 
@@ -203,7 +217,8 @@ class TrainingFields(Request):
         dict[str, Annotated[Text, Field(max_length=256)]],
         Field(json_schema_extra={"maxProperties": MAX_LABELS, "propertyNames": {"pattern": LABEL_NAME.pattern}}),
     ] = {}
-    """Free labels for lists and events; at most 32, names of at most 63 characters, values of 256."""
+    """Free labels for lists and events; at most 32, names of at most 63 characters, values of 256; none that looks like
+    a secret, because everybody sees them."""
     env: Annotated[
         dict[str, Annotated[Text, Field(max_length=4096)]],
         Field(json_schema_extra={"propertyNames": {"pattern": ENV_ALLOWED.pattern}}),
@@ -258,20 +273,22 @@ class TrainingFields(Request):
     def _labels_named(cls, value: dict[str, str]) -> dict[str, str]:
         if len(value) > MAX_LABELS:
             raise ValueError(f"has {len(value)} labels; at most {MAX_LABELS} are allowed")
-        for name in value:
-            if not LABEL_NAME.fullmatch(name):
-                raise ValueError(f"label name {name[:80]!r} must match {LABEL_NAME.pattern}")
+        bad = [name for name in value if not LABEL_NAME.fullmatch(name)]
+        if bad:
+            text = f"a label's name must match {LABEL_NAME.pattern}"
+            refuse_below("labels", ((name, text, value[name]) for name in bad))
         return value
 
     @field_validator("env")
     @classmethod
     def _env_allowed(cls, value: dict[str, str]) -> dict[str, str]:
-        for name in value:
-            if not ENV_ALLOWED.fullmatch(name):
-                raise ValueError(
-                    f"{name[:80]!r} is not an environment name that a request may set; "
-                    "an operator can set it in the daemon's own environment, which trainings inherit"
-                )
+        bad = [name for name in value if not ENV_ALLOWED.fullmatch(name)]
+        if bad:
+            text = (
+                "is not an environment name that a request may set; "
+                "an operator can set it in the daemon's own environment, which trainings inherit"
+            )
+            refuse_below("env", ((name, f"{name[:80]!r} {text}", value[name]) for name in bad))
         return value
 
     @field_validator("extra_args")
@@ -279,16 +296,10 @@ class TrainingFields(Request):
     def _extra_args_named(cls, value: dict[str, ExtraValue]) -> dict[str, ExtraValue]:
         if len(value) > MAX_EXTRA_ARGS:
             raise ValueError(f"has {len(value)} options; at most {MAX_EXTRA_ARGS} are allowed")
-        for name, given in value.items():
-            if not _OPTION_NAME.fullmatch(name):
-                raise ValueError(f"{name[:80]!r} is not an option name; use the exact name without dashes")
-            if is_secret_name(name):
-                raise ValueError(
-                    f"{name!r} carries a secret, which a stored job must not; "
-                    "set it in the daemon's environment (HF_TOKEN, MODELSCOPE_API_TOKEN, ...), which trainings inherit"
-                )
-            if isinstance(given, list) and any(isinstance(item, str) and item.startswith("-") for item in given):
-                raise ValueError(f"{name!r}: a list's values must not begin with '-'")
+        said = {name: _wrong_option(name, given) for name, given in value.items()}
+        bad = [(name, text, value[name]) for name, text in said.items() if text is not None]
+        if bad:
+            refuse_below("extra_args", bad)
         return value
 
     @property

@@ -43,6 +43,8 @@ async def test_every_command_is_a_method(place: Place, pair: Services) -> None:
         assert (await client.gpus()).gpus[0].state is DeviceState.DRAINED
         await client.undrain("node-1")
         assert [node.node_id for node in (await client.nodes()).nodes] == ["node-1"]
+        with pytest.raises(RefusedError, match="is online, so it can't be forgotten"):
+            await client.forget("node-1")
         assert (await client.start(job)).queue_position is not None
         done = await client.wait(job)
         assert isinstance(done, LLMTrainingJob)

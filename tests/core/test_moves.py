@@ -14,6 +14,7 @@ from daemon.core.moves import (
     created,
     export_moved,
     export_ordered,
+    export_stopped,
     failed_before_start,
     interrupted,
     move,
@@ -24,6 +25,7 @@ from daemon.core.moves import (
     with_reply,
 )
 from schemas.enums import ErrorCode, ExportStatus, TrainingStatus
+from schemas.events import ExportData
 from schemas.jobs import ExportOrder, Preemption, StopOrder, TrainingJob
 from tests.core.factory import NODE, NOW, make_job
 
@@ -64,7 +66,10 @@ def test_a_retry_clears_what_the_last_attempt_ended_with() -> None:
     )
     again = queued(failed, Cause.RESUME, at=NOW + timedelta(hours=1), by=NODE, reason="resume", resume_from="/c-5")
     assert (again.error_code, again.error_message, again.exit_code, again.completed_at) == (None, None, None, None)
-    assert again.internal.resume_from == "/c-5"
+    assert (again.internal.resume_from, again.attempt, again.current_step) == ("/c-5", 2, 5)
+    assert again.internal.outbox[-1].event.data["attempt"] == 2
+    anew = queued(failed, Cause.RESUME, at=NOW, by=NODE, reason="resume", resume_from=None)
+    assert (anew.attempt, anew.current_step, anew.progress, anew.total_steps) == (2, 0, 0.0, None)
     second = claim(again)
     assert second.attempt == 2
     assert second.internal.outbox[-1].event.data["attempt"] == 2
@@ -139,6 +144,22 @@ def test_a_stop_that_saves_says_so() -> None:
     assert stopped.internal.outbox[-1].event.data["reason"] == "stop requested, saving a checkpoint first"
 
 
+@pytest.mark.parametrize("waiting", [make_job(), queued(make_job(), Cause.START, at=NOW, by=NODE, reason="start")])
+def test_a_stop_of_what_does_not_run_promises_no_checkpoint(waiting: TrainingJob) -> None:
+    stopped = stop_ordered(waiting, StopOrder(grace_s=5, save=True, requested_at=NOW), by=NODE)
+    assert stopped.status is TrainingStatus.CANCELLED
+    reason = stopped.internal.outbox[-1].event.data["reason"]
+    assert reason == "stop requested; it does not run, so there is nothing to save"
+
+
+def test_the_event_of_an_export_tells_the_time_that_the_document_keeps() -> None:
+    at = NOW.replace(microsecond=123_456)
+    job = export_moved(make_job(), ExportStatus.COMPLETED, at=at, by=NODE, changes={"export_path": "/m"})
+    assert job.export_time == NOW.replace(microsecond=123_000)
+    told = ExportData.model_validate(job.internal.outbox[-1].event.data)
+    assert told.export_time == job.export_time
+
+
 @pytest.mark.parametrize(
     ("checkpoint", "said"), [("/c-5", "goes on from /c-5"), (None, "begins anew, because it had no checkpoint yet")]
 )
@@ -193,6 +214,28 @@ def test_an_export_has_a_life_beside_the_jobs_status() -> None:
     assert [entry.routing_key for entry in done.internal.outbox[1:]] == [
         f"job.job-1.export.{status}" for status in ("queued", "running", "completed")
     ]
+
+
+def test_orders_to_end_an_export() -> None:
+    order = ExportOrder(checkpoint="/run/checkpoint-8", merge_lora=True, requested_at=NOW)
+    waiting = export_ordered(make_job(), order, at=NOW, by=NODE)
+    gone = export_stopped(waiting, "asked for", grace_s=5, at=NOW, by=NODE)
+    assert gone is not None
+    assert (gone.export_status, gone.export_error) == (ExportStatus.FAILED, "asked for")
+    assert export_stopped(waiting, "the node stops", grace_s=5, at=NOW, by=NODE, again=True) is None
+    assert export_stopped(gone, "asked for", grace_s=5, at=NOW, by=NODE) is None
+    job = export_moved(waiting, ExportStatus.RUNNING, at=NOW, by=NODE, changes={}, export_node_id=NODE)
+    orders = ((30, True, 30, True), (30, True, None, None), (60, False, 30, False), (9, True, 9, False))
+    for grace_s, again, stands_s, stands_again in orders:
+        after = export_stopped(job, "x", grace_s=grace_s, at=NOW, by=NODE, again=again)
+        assert (after is None) == (stands_s is None)
+        job = after or job
+        stop = job.internal.export_stop
+        assert stop is not None
+        if stands_s is not None:
+            assert (stop.grace_s, stop.again) == (stands_s, stands_again)
+    ended = export_moved(job, ExportStatus.FAILED, at=NOW, by=NODE, changes={"export_error": "x"})
+    assert ended.internal.export_stop is None
 
 
 def test_a_failed_export_says_why_and_another_order_clears_it() -> None:

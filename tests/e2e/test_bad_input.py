@@ -106,10 +106,10 @@ BAD_CREATIONS: list[tuple[str, Json, list[str | int]]] = [
     ("no such model", {"model_path": "/no/such/folder"}, ["model_path"]),
     ("no such data", {"datasets": ["ok/hub", "./missing.jsonl#5"]}, ["datasets", 1]),
     ("no such data by its ending", {"datasets": ["missing.csv"]}, ["datasets", 0]),
-    ("an environment name that loads code", {"env": {"LD_PRELOAD": "/x.so"}}, ["env"]),
+    ("an environment name that loads code", {"env": {"LD_PRELOAD": "/x.so"}}, ["env", "LD_PRELOAD"]),
     ("no such option", {"extra_args": {"weight_decya": 1}}, ["extra_args", "weight_decya"]),
     ("an option of a field", {"extra_args": {"output_dir": "/"}}, ["extra_args", "output_dir"]),
-    ("a secret", {"extra_args": {"hub_token": "hf_x"}}, ["extra_args"]),
+    ("a secret", {"extra_args": {"hub_token": "hf_x"}}, ["extra_args", "hub_token"]),
 ]
 
 

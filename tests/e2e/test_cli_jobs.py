@@ -99,6 +99,26 @@ async def test_the_node_and_the_doctor(standin_settings: Settings, work: Path, a
         assert (code, err) == (1, '{"error": {"message": "can\'t print: No space left on device"}}\n')
 
 
+async def test_a_node_that_is_gone_is_forgotten(standin_settings: Settings, work: Path, amqp_url: str) -> None:
+    own = standin_settings
+    other = {**own, "SWIFT_TRAINER_NODE_ID": "node-2", "SWIFT_TRAINER_STATE_DIR": str(work / "state-2")}
+    async with probe(amqp_url) as found, running_daemon(own, work, found):
+        async with running_daemon(other, work, found):
+            await found.until(lambda event: event["_key"] == "node.node-2.online")
+            code, _, err = await trainer("forget", "node-2", settings=own)
+            assert code == 1
+            assert "is online, so it can't be forgotten" in err
+        gone = {
+            finding["part"]: finding for finding in json.loads((await trainer("doctor", "--json", settings=own))[1])
+        }
+        assert gone["node node-2"]["verdict"] == "wrong"
+        assert "`swift-trainer forget node-2`" in gone["node node-2"]["advice"]
+        assert "forgotten" in await done("forget", "node-2", settings=own)
+        parts = {finding["part"]: finding["verdict"] for finding in await read("doctor", settings=own)}
+        assert "node node-2" not in parts
+        assert parts["node node-1"] == "ok"
+
+
 async def test_dead_letters_are_looked_at_often_requeued_and_dropped(
     standin_settings: Settings, work: Path, amqp_url: str
 ) -> None:

@@ -18,6 +18,12 @@ DEAD: dict[str, tuple[str, bytes, ReplyErrorCode]] = {
     "NaN, which JSON has not": ("job.stop", b'{"job_id": "a", "grace_seconds": NaN}', ReplyErrorCode.INVALID_JSON),
     "a list": ("job.get", b"[]", ReplyErrorCode.INVALID_JSON),
     "nested without end": ("job.get", b'{"a":' * 50_000, ReplyErrorCode.INVALID_JSON),
+    "nested deeper than it is read": (
+        "job.get",
+        b'{"job_id": ' + b'{"a":' * 250 + b"1" + b"}" * 251,
+        ReplyErrorCode.INVALID_JSON,
+    ),
+    "half of a surrogate pair": ("job.get", rb'{"job_id": "\ud800"}', ReplyErrorCode.INVALID_JSON),
     "too large": ("job.get", b" " * (MAX_BODY_BYTES + 1), ReplyErrorCode.INVALID_REQUEST),
     "an unknown command": ("job.destroy", b"{}", ReplyErrorCode.UNKNOWN_COMMAND),
     "an unknown field": ("job.get", b'{"job_id": "a", "x": 1}', ReplyErrorCode.INVALID_REQUEST),
@@ -46,6 +52,19 @@ async def test_what_can_not_be_understood_is_answered_and_kept_as_dead(
         assert dead.error == f"{code}: {reply.error.message}"[:1000]
         assert (world.broker.waiting, world.broker.unacknowledged) == (0, 0)
         assert (await world.reply("node.list")).ok  # and the daemon lives
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [(b'{"a":' * 250 + b"1" + b"}" * 250, "nested too deeply at"), (rb'{"job_id": "\ud800x"}', "a surrogate pair at")],
+)
+async def test_what_only_the_second_reader_refuses_is_said_in_words(world: World, body: bytes, said: str) -> None:
+    async with world.daemon("intake"):
+        reply = await world.reply("job.get", body)
+        assert reply.error is not None
+        assert (reply.error.code, reply.error.details) == (ReplyErrorCode.INVALID_JSON, ())
+        assert reply.error.message.startswith("the body is not JSON: ")
+        assert said in reply.error.message
 
 
 async def test_a_fault_names_its_field(world: World) -> None:

@@ -196,7 +196,7 @@ async def test_at_the_deadline_of_a_drain_its_jobs_save_and_go_on_elsewhere(worl
         training.process.end(0)
         await world.clock.advance(2)
         job = await world.job(job_id)
-        assert (job.status, job.attempt, job.internal.retries_used) == (TrainingStatus.QUEUED, 1, 0)
+        assert (job.status, job.attempt, job.internal.retries_used) == (TrainingStatus.QUEUED, 2, 0)
         told = world.broker.events_of(job_id)[-1].event.data["reason"]
         assert str(told).startswith("interrupted because node node-a is drained at step 1; goes on from ")
         async with world.daemon("scheduling", node_id="node-b"):

@@ -7,7 +7,7 @@ import pytest
 
 from schemas.enums import ExportStatus, ReplyErrorCode, TrainingStatus
 from schemas.jobs import TrainingJob
-from schemas.replies import JobEvents, JobList, JobLogs, JobMetrics, JobStatus, NodeList, QueueList, Reply
+from schemas.replies import Fault, JobEvents, JobList, JobLogs, JobMetrics, JobStatus, NodeList, QueueList, Reply
 from tests.loops.gpu_board import GpuBoard
 from tests.loops.rig import CREATE, World
 
@@ -28,12 +28,14 @@ async def code_of(world: World, command: str, body: dict[str, object]) -> ReplyE
 async def refused(world: World, command: str, body: dict[str, object]) -> "Refusal":
     reply: Reply = await world.reply(command, body)
     assert reply.error is not None, f"{command} was carried out"
-    return Refusal(reply.error.code, reply.error.message, {fault.loc for fault in reply.error.details})
+    return Refusal(reply.error.code, reply.error.message, reply.error.details)
 
 
 class Refusal:
-    def __init__(self, code: ReplyErrorCode, message: str, places: set[tuple[str | int, ...]]) -> None:
-        self.code, self.message, self.places = code, message, places
+    def __init__(self, code: ReplyErrorCode, message: str, details: tuple[Fault, ...]) -> None:
+        self.code, self.message = code, message
+        self.places = {fault.loc for fault in details}
+        self.inputs = [fault.input for fault in details]
 
 
 async def set_job(world: World, job_id: str, **fields: object) -> TrainingJob:
@@ -109,13 +111,101 @@ async def test_paths_must_lie_below_the_allowed_roots_symlinks_followed(world: W
         assert await code_of(world, "job.create", {**CREATE, "output_dir": "../up"}) is ReplyErrorCode.FORBIDDEN
 
 
+@pytest.mark.parametrize(
+    ("field", "there", "not_there"),
+    [
+        ("datasets", ["/secret/b.jsonl#5"], ["/secret/c.jsonl#5"]),
+        ("datasets", ["hf::/secret/b"], ["hf::/secret/c"]),
+        ("datasets", ["inside/link"], ["inside/link/c"]),
+        ("model_path", "output/../../secret/b", "output/../../secret/c"),
+        ("system", "/secret/b.txt", "/secret/c.txt"),
+        ("extra_args", {"adapters": ["/secret/b"]}, {"adapters": ["/secret/c"]}),
+    ],
+)
+async def test_nobody_learns_what_exists_outside_the_roots(
+    world: World, field: str, there: object, not_there: object
+) -> None:
+    for name in ("b.jsonl", "b.txt", "b/x"):
+        world.files.write(f"/secret/{name}", "{}")
+    world.files.link("/work/inside/link", "/secret/b")
+    async with world.daemon("intake", allowed_roots="/work"):
+        first = await refused(world, "job.create", {**CREATE, field: there})
+        other = await refused(world, "job.create", {**CREATE, field: not_there})
+        assert first.code is other.code is ReplyErrorCode.FORBIDDEN
+        assert first.places == other.places
+        assert first.message.partition(" lies ")[2] == other.message.partition(" lies ")[2] != ""
+
+
+async def test_a_hubs_id_is_taken_where_the_work_folder_is_outside_the_roots(world: World) -> None:
+    world.files.make_folder("/work/Qwen/Qwen2.5-0.5B-Instruct")
+    async with world.daemon("intake", allowed_roots="/data"):
+        body: dict[str, object] = {**CREATE, "output_dir": "/data/o"}
+        assert await code_of(world, "job.create", body) is ReplyErrorCode.FORBIDDEN
+        assert (await world.reply("job.create", {**body, "model_path": "Qwen/Qwen3"})).ok
+
+
+async def test_what_is_said_of_a_path_is_what_was_sent(world: World) -> None:
+    async with world.daemon("intake", allowed_roots="/work"):
+        refusal = await refused(world, "job.create", {**CREATE, "datasets": ["a/b", "../x.jsonl#9"]})
+        assert refusal.message == "datasets.1: ../x.jsonl#9 lies outside the allowed roots (/work)"
+        assert (refusal.places, refusal.inputs) == ({("datasets", 1)}, ["../x.jsonl#9"])
+        refusal = await refused(world, "job.create", {**CREATE, "datasets": ["a/b", "./x.jsonl#9"]})
+        assert refusal.message.startswith("datasets.1: ./x.jsonl#9 does not exist in the work folder of node node-a;")
+        assert (refusal.places, refusal.inputs) == ({("datasets", 1)}, ["./x.jsonl#9"])
+        both = {"model_path": "/m", "output_dir": "/o", "env": {"HF_HOME": "/h"}}
+        refusal = await refused(world, "job.create", {**CREATE, **both})
+        assert refusal.places == {("model_path",), ("output_dir",), ("env", "HF_HOME")}
+
+
+async def test_a_home_that_nobody_has_is_a_path_that_is_not_there(world: World) -> None:
+    async with world.daemon("intake"):
+        refusal = await refused(world, "job.create", {**CREATE, "model_path": "~nobody-has-this-name/m"})
+        assert (refusal.code, refusal.places) == (ReplyErrorCode.INVALID_REQUEST, {("model_path",)})
+
+
+async def test_a_text_that_is_too_long_for_a_path_is_not_followed_as_one(world: World) -> None:
+    async with world.daemon("intake", allowed_roots="/work"):
+        await world.result("job.create", {**CREATE, "system": "a/../../" * 8000 + "b.txt"})
+
+
 async def test_plug_ins_need_the_operators_leave(world: World) -> None:
     world.files.write("/work/plugin.py", "")
     body: dict[str, object] = {**CREATE, **VLM, "external_plugins": ["./plugin.py"]}
+    option: dict[str, object] = {**CREATE, "extra_args": {"external_plugins": ["./plugin.py"]}}
     async with world.daemon("intake"):
-        assert await code_of(world, "job.create", body) is ReplyErrorCode.FORBIDDEN
+        field = await refused(world, "job.create", body)
+        assert (field.code, field.places) == (ReplyErrorCode.FORBIDDEN, {("external_plugins",)})
+        assert field.inputs == ["['./plugin.py']"]
+        for kind in ({}, VLM):
+            refusal = await refused(world, "job.create", {**option, **kind})
+            assert refusal.code is ReplyErrorCode.FORBIDDEN
+            assert refusal.message == f"extra_args.{field.message}"
+            assert (refusal.places, refusal.inputs) == ({("extra_args", "external_plugins")}, field.inputs)
     async with world.daemon("intake", allow_external_plugins=True):
         assert (await world.reply("job.create", body)).ok
+        assert (await world.reply("job.create", option)).ok
+
+
+@pytest.mark.parametrize(
+    ("labels", "place"),
+    [
+        ({"team": "a", "note": "hf_ABCDEFGHabcdefgh1234"}, "note"),
+        ({"note": "https://me:geheim@host/x"}, "note"),
+        ({"hf_ABCDEFGHabcdefgh1234": "a"}, "***"),
+    ],
+)
+async def test_a_label_is_no_place_for_a_secret(world: World, labels: dict[str, str], place: str) -> None:
+    async with world.daemon("intake"):
+        refusal = await refused(world, "job.create", {**CREATE, "labels": labels})
+        assert (refusal.code, refusal.places) == (ReplyErrorCode.INVALID_REQUEST, {("labels", place)})
+        assert "hf_" not in refusal.message + str(refusal.inputs)
+        assert "geheim" not in refusal.message + str(refusal.inputs)
+
+
+async def test_what_was_sent_for_an_option_comes_back(world: World) -> None:
+    async with world.daemon("intake"):
+        refusal = await refused(world, "job.create", {**CREATE, "extra_args": {"seed": "abc"}})
+        assert (refusal.places, refusal.inputs) == ({("extra_args", "seed")}, ["abc"])
 
 
 async def test_options_that_ms_swift_has_not_are_refused_by_name(world: World) -> None:
@@ -137,7 +227,7 @@ async def test_where_ms_swift_can_not_be_asked_the_start_will_tell(world: World)
 @pytest.mark.parametrize("status", list(S))
 async def test_each_status_allows_what_the_contract_says(world: World, status: TrainingStatus) -> None:
     allowed = {
-        "job.start": {S.PENDING, S.QUEUED, S.STARTING, S.RUNNING, S.STOPPING},
+        "job.start": {S.PENDING, S.QUEUED, S.STARTING, S.RUNNING},
         "job.stop": {S.PENDING, S.QUEUED, S.STARTING, S.RUNNING, S.STOPPING, S.CANCELLED},
         "job.resume": {S.FAILED, S.CANCELLED},
         "job.export": {S.COMPLETED, S.FAILED, S.CANCELLED},
@@ -188,6 +278,16 @@ async def test_a_removal_takes_the_output_only_where_it_is_asked_to(world: World
         assert await world.store.events(kept.id, 0, 10) == []
 
 
+async def test_a_job_is_removed_only_when_all_is_told_of_it(world: World) -> None:
+    async with world.daemon("intake"):  # nobody else publishes
+        job_id = await world.create(start=True)
+        await world.result("job.stop", {"job_id": job_id})
+        await world.result("job.delete", {"job_id": job_id})
+        assert world.routes(job_id) == ["status.pending", "status.queued", "status.cancelled"]
+        assert world.sequences(job_id) == [1, 2, 3]
+        assert await world.store.get_job(job_id) is None
+
+
 async def test_nothing_outside_the_roots_is_ever_removed(world: World) -> None:
     async with world.daemon("intake"):
         job = await ended(world)
@@ -200,10 +300,22 @@ async def test_nothing_outside_the_roots_is_ever_removed(world: World) -> None:
 # ---------------------------------------------------------------- export
 
 
-@pytest.mark.parametrize(("asked", "step"), [("last", 8), ("best", 4), ("checkpoint-4", 4)])
+@pytest.mark.parametrize(
+    ("asked", "step"),
+    [
+        ("last", 8),
+        ("best", 4),
+        ("checkpoint-4", 4),
+        ("{folder}/checkpoint-4", 4),
+        ("./{folder}/checkpoint-4/", 4),
+        ("../{folder}/checkpoint-4", 4),
+        ("{run_dir}/checkpoint-4", 4),
+    ],
+)
 async def test_an_export_is_of_the_checkpoint_that_was_asked_for(world: World, asked: str, step: int) -> None:
     async with world.daemon():
         job = await ended(world, S.CANCELLED)
+        asked = asked.format(folder=Path(job.run_dir or "").name, run_dir=job.run_dir)
         result = await world.result("job.export", {"job_id": job.id, "checkpoint": asked})
         assert result["status"] == "exporting"
         await world.clock.settle()
@@ -223,7 +335,31 @@ async def test_an_export_of_what_is_not_there_or_not_the_jobs_is_refused(world: 
         ):
             assert await code_of(world, "job.export", {"job_id": job.id, "checkpoint": asked}) is code
         bare = await set_job(world, await world.create(start=False), status=S.COMPLETED)
-        assert await code_of(world, "job.export", {"job_id": bare.id}) is ReplyErrorCode.CONFLICT
+        refusal = await refused(world, "job.export", {"job_id": bare.id})
+        assert refusal.code is ReplyErrorCode.CONFLICT
+        assert "is completed and has no complete checkpoint 'last'" in refusal.message
+        assert (refusal.places, refusal.inputs) == ({("checkpoint",)}, ["last"])
+
+
+async def test_a_checkpoint_of_another_job_in_the_same_folder_is_not_exported(world: World) -> None:
+    async with world.daemon("intake"):
+        job, other = await ended(world, output_dir="output/same"), await ended(world, output_dir="output/same")
+        name = Path(other.run_dir or "").name
+        world.files.link(f"{job.run_dir}/checkpoint-99", f"{other.run_dir}/checkpoint-4")
+        for asked in (f"../{name}/checkpoint-4", f"{other.run_dir}/checkpoint-4"):
+            code = await code_of(world, "job.export", {"job_id": job.id, "checkpoint": asked})
+            assert code is ReplyErrorCode.FORBIDDEN
+        for asked in (f"{name}/checkpoint-4", "checkpoint-99"):  # below its own folder there is none of that name
+            assert not (await world.reply("job.export", {"job_id": job.id, "checkpoint": asked})).ok
+
+
+async def test_an_export_of_nothing_goes_to_the_dead(world: World) -> None:
+    async with world.daemon("intake"):
+        job = await ended(world)
+        refusal = await refused(world, "job.export", {"job_id": job.id, "quant_bits": 4})
+        assert (refusal.code, refusal.places) == (ReplyErrorCode.INVALID_REQUEST, {("quant_bits",)})
+        await world.clock.settle()
+        assert len(world.broker.dead) == 1
 
 
 async def test_the_same_export_twice_is_one_and_another_one_meanwhile_is_refused(world: World) -> None:
@@ -235,13 +371,17 @@ async def test_the_same_export_twice_is_one_and_another_one_meanwhile_is_refused
         other: dict[str, object] = {"job_id": job.id, "checkpoint": "checkpoint-4"}
         assert await code_of(world, "job.export", other) is ReplyErrorCode.CONFLICT
         quantized: dict[str, object] = {"job_id": job.id, "quant_method": "bnb", "quant_bits": 4}
-        assert await code_of(world, "job.export", quantized) is ReplyErrorCode.CONFLICT
+        refusal = await refused(world, "job.export", quantized)
+        assert refusal.code is ReplyErrorCode.CONFLICT
+        assert "is completed and its export is queued, so it can't be exported anew" in refusal.message
 
 
 async def test_a_full_training_has_nothing_to_merge(world: World) -> None:
     async with world.daemon("intake"):
         job = await ended(world, train_type="full")
-        assert await code_of(world, "job.export", {"job_id": job.id}) is ReplyErrorCode.CONFLICT
+        refusal = await refused(world, "job.export", {"job_id": job.id})
+        assert (refusal.code, refusal.places) == (ReplyErrorCode.CONFLICT, {("merge_lora",)})
+        assert "is completed and can't be exported like that" in refusal.message
         await world.result("job.export", {"job_id": job.id, "quant_method": "bnb", "quant_bits": 4})
 
 
@@ -301,15 +441,52 @@ async def test_logs_are_a_tail_or_a_range_of_whole_lines_masked(world: World) ->
         world.process(job_id).write("\rbar 1\rbar 2\rbar 3\nhub_token=geheim\n")
         tail = JobLogs.model_validate(await world.result("job.logs", {"job_id": job_id, "tail": 3}))
         assert tail.lines == ("line 999", "bar 3", "hub_token=***")
-        lines: list[str] = []
+        for bounds in ({"limit": 1000}, {"max_lines": 7}, {"limit": 300, "max_lines": 50}):
+            lines: list[str] = []
+            offset, eof = 0, False
+            while not eof:
+                body = {"job_id": job_id, "offset": offset, **bounds}
+                part = JobLogs.model_validate(await world.result("job.logs", body))
+                assert part.offset == offset < part.next_offset
+                assert 0 < len(part.lines) <= bounds.get("max_lines", 1000)
+                lines += part.lines
+                offset, eof = part.next_offset, part.eof
+            assert lines == [*(f"line {number}" for number in range(1000)), "bar 3", "hub_token=***"]
+
+
+@pytest.mark.parametrize("limit", [1, 9, 30, 500])
+async def test_no_range_of_a_log_shows_a_part_of_a_token(world: World, limit: int) -> None:
+    token = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz012345"  # noqa: S105 - it opens nothing
+    text = f"begin\r\nuse {token} ok\rbar\n\n{'x' * 60} {token}\nend, unfinished"
+    async with world.daemon():
+        job_id = await world.create()
+        await world.clock.settle()
+        world.process(job_id).write(text)
+        for offset in range(len(text) + 1):
+            body = {"job_id": job_id, "offset": offset, "limit": limit}
+            part = JobLogs.model_validate(await world.result("job.logs", body))
+            assert not any(token[at : at + 4] in line for line in part.lines for at in range(len(token) - 3))
+            assert part.next_offset > offset or part.eof
+            assert part.next_offset >= offset
+            at_start = offset == 0 or text[offset - 1] in "\r\n"
+            assert part.offset == offset if at_start else part.offset <= offset
+
+
+async def test_a_line_longer_than_any_is_shown_once_and_passed(world: World) -> None:
+    async with world.daemon():
+        job_id = await world.create()
+        await world.clock.settle()
+        world.process(job_id).write("first\n" + "x" * 200_000 + "\nlast\n")
+        seen: list[str] = []
         offset, eof = 0, False
         while not eof:
             body = {"job_id": job_id, "offset": offset, "limit": 1000}
             part = JobLogs.model_validate(await world.result("job.logs", body))
-            assert part.offset == offset < part.next_offset
-            lines += part.lines
+            assert offset < part.next_offset
+            seen += part.lines
             offset, eof = part.next_offset, part.eof
-        assert lines == [*(f"line {number}" for number in range(1000)), "bar 3", "hub_token=***"]
+        assert [line[:5] for line in seen] == ["first", "xxxxx", "last"]
+        assert 60_000 < len(seen[1]) < 70_000
 
 
 async def test_a_log_on_another_node_is_asked_for_there(world: World) -> None:
@@ -376,7 +553,7 @@ async def test_the_systems_state_names_what_is_wrong(world: World) -> None:
         assert {status[part] for part in ("broker", "store", "devices", "swift")} == {"ok"}
         assert status["counts"] == dict.fromkeys(map(str, S), 0)
         assert datetime.fromisoformat(str(status["time"])) == world.clock.now()
-        assert isinstance(status["store_skew_seconds"], float)
+        assert status["store_skew_seconds"] == 0
 
 
 async def test_a_node_tells_the_room_in_its_folders(world: World) -> None:

@@ -8,9 +8,10 @@ import pytest
 from daemon.adapters.memory_bus import PREFETCH
 from daemon.loops.handling.table import HANDLERS
 from daemon.loops.intake import PATIENCE_S
+from daemon.ports import JobQuery
 from schemas.enums import ReplyErrorCode, TrainingStatus
 from tests.loops.jobs import PENDING, pending, replies
-from tests.loops.rig import World
+from tests.loops.rig import CREATE, World
 
 
 async def test_a_command_is_stored_then_answered_then_acknowledged(world: World) -> None:
@@ -342,3 +343,82 @@ async def test_a_broker_that_is_away_at_reply_time_sends_the_command_again_and_t
         assert [reply.ok for reply in replies(world, "c")] == [True]
         assert len(world.broker.acked) == 1
         await the_only_job(world)
+
+
+# ---------------------------------------------------------------- a message is one message
+
+
+async def test_a_refused_message_stays_refused(world: World) -> None:
+    async with world.daemon("intake"):
+        first = await world.reply("job.create", {**CREATE, "batch_size": 0}, message_id="m-1")
+        assert first.error is not None
+        assert first.error.code is ReplyErrorCode.INVALID_REQUEST
+        assert await world.reply("job.create", PENDING, message_id="m-1") == first
+        assert await world.reply("job.create", b"{", message_id="m-1") == first
+        assert sum((await world.store.counts()).values()) == 0
+        assert [letter.error.partition(":")[0] for letter in world.broker.dead] == ["invalid_request", "invalid_json"]
+
+
+async def test_what_can_not_be_understood_is_told_also_while_the_store_is_away(world: World) -> None:
+    async with world.daemon("intake"):
+        world.faults.away = True
+        reply = await world.reply("job.create", b"{", message_id="m-1")
+        assert reply.error is not None
+        assert reply.error.code is ReplyErrorCode.INVALID_JSON
+        assert len(world.broker.dead) == 1
+
+
+async def test_a_message_id_is_its_senders_own(world: World) -> None:
+    async with world.daemon("intake"):
+        senders = (None, "alice", "bob", "alice")
+        replies_to = [
+            await world.broker.call("job.create", PENDING, message_id="m-1", user_id=user) for user in senders
+        ]
+        assert replies_to[1] == replies_to[3]
+        jobs = (await world.store.list_jobs(JobQuery())).jobs
+        assert sorted(str(job.owner) for job in jobs) == ["None", "alice", "bob"]
+
+
+async def test_one_id_for_two_jobs_at_once_has_one_effect(world: World) -> None:
+    async with world.daemon("intake"):
+        ids = [await pending(world) for _ in range(20)]
+        for job_id in ids:
+            world.broker.send("job.start", {"job_id": job_id}, message_id="m-1", reply_to="q", correlation_id="c")
+        await world.clock.settle()
+        told = {str(reply.result) for reply in replies(world, "c")}
+        assert len(told) == 1
+        assert (await world.store.counts())["queued"] == 1
+        assert world.broker.unacknowledged == 0
+
+
+# ---------------------------------------------------------------- expired
+
+
+async def test_a_command_that_expired_while_the_store_was_away_is_never_carried_out(world: World) -> None:
+    async with world.daemon("intake"):
+        world.faults.away = True
+        world.broker.send("job.create", PENDING, expires_in_s=5, message_id="m-1")
+        world.broker.send("job.create", PENDING, expires_in_s=500, message_id="m-2")
+        await world.clock.advance(60)
+        world.faults.away = False
+        await world.clock.advance(10)
+        assert sum((await world.store.counts()).values()) == 1
+        (letter,) = world.broker.dead
+        assert (letter.message_id, "expired" in letter.error) == ("m-1", True)
+        assert world.broker.unacknowledged == 0
+
+
+async def test_a_command_that_expires_behind_a_slow_one_is_not_carried_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = slow_for(monkeypatch, "slow")
+    async with world.daemon("intake"):
+        for expires_in_s in (None, 1.0, 100.0):
+            name = str(expires_in_s)
+            body = {"job_id": "slow"}
+            world.broker.send("job.get", body, reply_to="q", correlation_id=name, expires_in_s=expires_in_s)
+        await world.clock.advance(2)
+        gate.set()
+        await world.clock.settle()
+        codes = [replies(world, name)[0].error for name in ("None", "1.0", "100.0")]
+        assert [error and error.code for error in codes] == ["not_found", "unavailable", "not_found"]

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import pytest
+
 from daemon.core.lifecycle import HOLDS_DEVICES
 from daemon.loops.neighbours import look_around
 from daemon.ports import Store, UnavailableError
@@ -241,14 +243,35 @@ async def test_a_daemon_that_comes_back_ends_what_is_no_longer_its_own(world: Wo
         assert (node.internal.epoch, node.internal.lost, node.state) == (1, False, NodeState.ONLINE)
 
 
-async def test_the_clocks_of_nodes_are_compared(world: World) -> None:
-    async with world.make("node-a", **LIVES).running(*LANES), world.make("node-b", **LIVES).running(*LANES):
-        await world.clock.advance(60)
+@pytest.mark.parametrize("phase_s", [0.0, 3.5, 9.0])
+@pytest.mark.parametrize("ahead_s", [0.0, 5.0, -5.0])
+async def test_the_clocks_of_nodes_are_compared(world: World, phase_s: float, ahead_s: float) -> None:
+    """Whenever in the other's pace a node's heartbeats come: that time stays the same, and is no clock that is off."""
+    world.ahead_s["node-b"] = ahead_s
+    deaf = (lane for lane in LANES if lane != "intake")
+    async with world.make("node-a", **LIVES).running(*LANES):
+        await world.clock.advance(phase_s)
+        async with world.make("node-b", **LIVES).running(*deaf):
+            await world.clock.advance(60)
+            nodes = NodeList.model_validate(await world.result("node.list")).nodes
+            assert {node.lost_after_seconds for node in nodes} == {LOST_S}
+            found = {node.node_id: node.clock_skew_seconds for node in nodes}
+            assert found == {"node-a": None, "node-b": pytest.approx(-ahead_s)}
+            assert {node.node_id: node.state for node in nodes} == dict.fromkeys(found, NodeState.ONLINE)
+
+
+async def test_a_store_that_answers_late_says_nothing_of_a_clock(world: World) -> None:
+    deaf = (lane for lane in LANES if lane != "intake")
+    async with world.make("node-a", **LIVES).running(*LANES), world.make("node-b", **LIVES).running(*deaf):
+        world.faults.meddlers["now"] = lambda: world.clock.sleep(1.5)
+        await world.clock.advance(15)
         nodes = NodeList.model_validate(await world.result("node.list")).nodes
-        assert {node.lost_after_seconds for node in nodes} == {LOST_S}
-        skews = [node.clock_skew_seconds for node in nodes if node.clock_skew_seconds is not None]
-        assert len(skews) == 1
-        assert abs(skews[0]) <= 10
+        assert [node.store_skew_seconds for node in nodes].count(None) == 1
+        assert {node.clock_skew_seconds for node in nodes} == {None}
+        await world.clock.advance(20)
+        nodes = NodeList.model_validate(await world.result("node.list")).nodes
+        assert {node.store_skew_seconds for node in nodes} == {0.0}
+        assert [node.clock_skew_seconds for node in nodes] == [None, 0.0]
 
 
 # ---------------------------------------------------------------- what one daemon does for another

@@ -19,7 +19,7 @@ async def test_a_training_gives_way_saves_waits_and_goes_on(world: World) -> Non
         training.process.end(0)
         await world.clock.advance(POLL_S)
         job = await world.job(low)
-        assert (job.status, job.attempt, job.internal.preemption, job.queued_at) == (S.QUEUED, 1, None, queued_at)
+        assert (job.status, job.attempt, job.internal.preemption, job.queued_at) == (S.QUEUED, 2, None, queued_at)
         reason = world.broker.events_of(low)[-1].event.data["reason"]
         assert reason == f"interrupted for job {high} of priority 5 at step 1; goes on from {checkpoint}"
         assert (await world.job(high)).status is S.STARTING

@@ -4,8 +4,10 @@ import asyncio
 
 import pytest
 
+from daemon.core.moves import claimed
 from daemon.loops import supervision
 from daemon.loops.context import Context
+from daemon.loops.supervision import LOOK_S
 from schemas.enums import ErrorCode
 from schemas.jobs import TrainingJob
 from tests.loops.jobs import POLL_S, S, running, started, stop
@@ -28,11 +30,11 @@ async def test_a_retry_waits_its_time_twice_as_long_each_time(world: World) -> N
         await world.clock.settle()
         for attempt, wait_s in ((1, 10), (2, 20)):
             job = await fail(world, job_id, attempt)
-            assert (job.status, job.attempt, job.error_code) == (S.QUEUED, attempt, None)
+            assert (job.status, job.attempt, job.error_code) == (S.QUEUED, attempt + 1, None)
             await world.clock.advance(wait_s - 2)
             assert (await world.job(job_id)).status is S.QUEUED
             await world.clock.advance(1 + POLL_S)
-            assert (await world.job(job_id)).attempt == attempt + 1
+            assert (await world.job(job_id)).status is S.STARTING
         job = await fail(world, job_id, 3)
         assert (job.status, job.error_code, job.error_message) == (
             S.FAILED,
@@ -280,3 +282,42 @@ async def test_a_checkpoint_that_goes_while_its_job_waits_is_not_waited_for(worl
         assert job.status is S.STARTING
         assert job.swift_argv[-1] == str(training.run_dir / "checkpoint-2")
         assert (job.current_step, job.internal.resume_from) == (2, job.swift_argv[-1])
+
+
+# ---------------------------------------------------------------- claims that came late
+
+
+async def claimed_late(world: World, job_id: str, devices: tuple[int, ...]) -> None:
+    """As by a store that was frozen, for a daemon that has died since."""
+    job = await world.job(job_id)
+    late = claimed(
+        job, at=world.clock.now(), by="node-a", devices=devices, log_file_path=f"/state/logs/{job_id}.log",
+        argv=("swift", "sft"), log_size=0, metrics_size=0,
+    )  # fmt: skip
+    assert await world.store.update_job(job, late)
+
+
+async def test_a_claim_that_came_late_is_taken_up(world: World) -> None:
+    async with world.daemon("intake", "outbox", "unfollowed"):
+        job_id = await world.create()
+        await claimed_late(world, job_id, (0,))
+        await world.clock.advance(3 * LOOK_S)
+        training = await world.training(job_id)
+        training.finish()
+        await world.clock.advance(3)
+        assert (await world.job(job_id)).status is S.COMPLETED
+
+
+async def test_a_claim_that_came_late_for_a_device_that_another_has_is_given_back(world: World) -> None:
+    async with world.daemon("intake", "scheduling", "outbox", "unfollowed", devices=1):
+        first = await world.create()
+        await world.clock.settle()
+        waiting = await world.create()
+        await claimed_late(world, waiting, (0,))
+        await world.clock.advance(3 * LOOK_S)
+        job = await world.job(waiting)
+        assert (job.status, job.attempt, job.devices) == (S.QUEUED, 2, ())
+        assert (await world.job(first)).status is S.STARTING
+        (await world.training(first)).finish()
+        await world.clock.advance(POLL_S)
+        assert (await world.job(waiting)).status is S.STARTING

@@ -11,9 +11,10 @@ from tests.schemas.bodies import command_faults
 CONTRACT = [
     *("job.create", "job.start", "job.stop", "job.resume", "job.export", "job.delete"),
     *("job.get", "job.status", "job.list", "job.logs", "job.events", "job.metrics"),
-    *("params.default", "gpu.list", "queue.list", "node.list", "node.drain", "node.resume", "system.status"),
+    *("params.default", "gpu.list", "queue.list", "node.list", "node.drain", "node.resume", "node.forget"),
+    "system.status",
 ]
-"""The contract's table, written by hand."""
+"""The contract's table, written by hand, and the additions to it."""
 
 
 def accepted(command: str, body: str) -> BaseModel:
@@ -47,7 +48,7 @@ def test_job_ids_are_plain_words(command: str, value: object) -> None:
     accepted(command, '{"job_id": "7c0f6f0e-2f4b-4a55-9a1e-0d6f7f3c9b11"}')
 
 
-@pytest.mark.parametrize("command", ["node.drain", "node.resume"])
+@pytest.mark.parametrize("command", ["node.drain", "node.resume", "node.forget"])
 @pytest.mark.parametrize("value", ["", "-x", "a\x00", "x" * 256, 1, None])
 def test_node_ids_are_words(command: str, value: object) -> None:
     assert [fault.loc for fault in command_faults(command, {"node_id": value})] == [("node_id",)]
@@ -73,6 +74,8 @@ BAD: list[tuple[str, str, object]] = [
     ("job.logs", "offset", 10**30),
     ("job.logs", "limit", 0),
     ("job.logs", "limit", 1024 * 1024 + 1),
+    ("job.logs", "max_lines", 0),
+    ("job.logs", "max_lines", 10_001),
     ("job.events", "after", -1),
     ("job.events", "after", 10**30),
     ("job.events", "limit", 0),
@@ -87,6 +90,30 @@ BAD: list[tuple[str, str, object]] = [
 @pytest.mark.parametrize(("command", "field", "value"), BAD)
 def test_fields_are_bounded_and_named(command: str, field: str, value: object) -> None:
     assert [fault.loc for fault in command_faults(command, {"job_id": "a", field: value})] == [(field,)]
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "given", "says"),
+    [
+        ({"quant_bits": 4}, "quant_bits", 4, "needs a quant_method"),
+        ({"quant_method": "bnb"}, "quant_bits", None, "needed with the quant_method 'bnb'"),
+        ({"merge_lora": False}, "merge_lora", False, "nothing to export"),
+        ({"merge_lora": False, "quant_bits": 4}, "quant_bits", 4, "needs a quant_method"),
+    ],
+)
+def test_an_export_that_asks_for_nothing_whole_is_no_request(
+    body: dict[str, object], field: str, given: object, says: str
+) -> None:
+    (fault,) = command_faults("job.export", {"job_id": "a", **body})
+    assert (fault.loc, fault.input) == ((field,), given)
+    assert says in fault.message
+
+
+@pytest.mark.parametrize(
+    "body", ['"quant_method": "fp8"', '"quant_method": "bnb", "quant_bits": 4, "merge_lora": false']
+)
+def test_what_an_export_may_ask_for(body: str) -> None:
+    accepted("job.export", '{"job_id": "a", ' + body + "}")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +161,7 @@ def test_the_filters_of_a_list() -> None:
         ("job.stop", {"grace_seconds": None, "save": False}),
         ("job.export", {"checkpoint": "last", "merge_lora": True, "quant_method": None, "quant_bits": None}),
         ("job.delete", {"purge_output": False}),
-        ("job.logs", {"tail": 100, "offset": None, "limit": 65_536}),
+        ("job.logs", {"tail": 100, "offset": None, "limit": 65_536, "max_lines": None}),
         ("job.events", {"after": 0, "limit": 100}),
         ("job.metrics", {"after_step": None, "max_points": 1000}),
     ],

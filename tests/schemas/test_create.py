@@ -332,7 +332,7 @@ def test_labels_are_few_short_and_named_plainly() -> None:
     assert created(labels=labels).labels == labels
     assert faults(labels={f"l{number}": "" for number in range(33)})[0].loc == ("labels",)
     for name in ("", "-a", ".a", "a b", "a\n", "a=b", "$x", "x" * 64):
-        assert [fault.loc for fault in faults(labels={name: "v"})] == [("labels",)], name
+        assert [fault.loc for fault in faults(labels={name: "v"})] == [("labels", name)], name
     for value in ("x" * 257, 1, None, "a\x00"):
         assert [fault.loc for fault in faults(labels={"a": value})] == [("labels", "a")], value
 
@@ -371,7 +371,7 @@ def test_allowed_environment_names(name: str) -> None:
 )
 def test_other_environment_names_are_refused(name: str) -> None:
     (fault,) = faults(env={name: "1"})
-    assert fault.loc == ("env",)
+    assert fault.loc == ("env", name)
     assert repr(name) in fault.message
 
 
@@ -401,7 +401,7 @@ def test_extra_arguments_are_finite(text: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "--a", "a-b", "A", "a b", "a=b", "a\n", "1a", "x" * 65])
 def test_extra_argument_names_are_exact_option_names(name: str) -> None:
-    assert [fault.loc for fault in faults(extra_args={name: 1})] == [("extra_args",)]
+    assert [fault.loc for fault in faults(extra_args={name: 1})] == [("extra_args", name)]
 
 
 @pytest.mark.parametrize("name", ["hub_token", "api_key", "token", "wandb_api_keys", "x_password"])
@@ -416,10 +416,24 @@ def test_names_that_only_look_secret_are_taken(name: str) -> None:
     assert (name in created(extra_args={name: 1}).extra_args) is True
 
 
+@pytest.mark.parametrize(
+    ("field", "names"),
+    [("labels", ("a b", "{c}")), ("env", ("LD_PRELOAD", "PATH")), ("extra_args", ("--a", "B"))],
+)
+def test_each_bad_name_is_a_fault_with_what_was_sent_there(field: str, names: tuple[str, str]) -> None:
+    first, second = faults(**{field: {names[0]: "x", "MAX_PIXELS" if field == "env" else "fine": "z", names[1]: "y"}})
+    assert (first.loc, first.input) == ((field, names[0]), "x")
+    assert (second.loc, second.input) == ((field, names[1]), "y")
+
+
+def test_a_secret_below_a_refused_name_does_not_come_back() -> None:
+    (fault,) = faults(env={"HF_TOKEN": "hf_secretsecret"})
+    assert (fault.loc, fault.input) == (("env", "HF_TOKEN"), "***")
+
+
 def test_listed_extra_arguments_are_no_options_and_few() -> None:
     (fault,) = faults(extra_args={"callbacks": ["a", "--b"]})
-    assert fault.loc == ("extra_args",)
-    assert "'callbacks'" in fault.message
+    assert fault.loc == ("extra_args", "callbacks")
     assert faults(extra_args={f"o{number}": 1 for number in range(101)})[0].loc == ("extra_args",)
 
 

@@ -72,9 +72,11 @@ class Audit:
                 self._nothing_left(name, exports=True, why=f"its export is {after.export_status}")
         if after.internal.revision != before.internal.revision + 1:
             self._stage.breaks(f"{name}: revision {before.internal.revision} was followed by {after.internal.revision}")
-        claimed = (before.status, after.status) == (S.QUEUED, S.STARTING)
-        if after.attempt != before.attempt + claimed:
+        again = after.status is S.QUEUED and before.status not in {S.PENDING, S.QUEUED}
+        first = after.status is S.STARTING and before.attempt == 0
+        if after.attempt != before.attempt + (again or first):
             self._stage.breaks(f"{name}: attempt {before.attempt} became {after.attempt}")
+        self.progress_noted(after)
         self._told(before, after)
 
     def _moved(self, before: TrainingJob, after: TrainingJob) -> None:
@@ -89,7 +91,7 @@ class Audit:
                     self._stage.breaks(f"{name} starts, and {other}, which it comes after, has not completed")
         if before.status in ENDED and after.status is S.QUEUED:
             self.resumes[name] = self.resumes.get(name, 0) + 1
-        run = self._hosts.runs.get(f"{name}-{after.attempt}")
+        run = self._hosts.runs.get(f"{name}-{before.attempt}")
         finished = run is not None and run.finished
         gave_way = (
             run is not None and run.process.stops and after.total_steps in self._hosts.whole.get(run_dir_of(run), ())
@@ -98,9 +100,9 @@ class Audit:
             self._stage.breaks(f"{name} is called completed at {after.progress:g} %, and did not reach its last step")
         reason = str(after.internal.outbox[-1].event.data.get("reason")) if after.internal.outbox else ""
         if reason.startswith("node ") and " is lost; " in reason:
-            self.taken.add((name, after.attempt))
+            self.taken.add((name, before.attempt))
         ended_ill = after.status is S.FAILED or (before.status in HOLDS_DEVICES and after.status is S.QUEUED)
-        unread = (name, after.attempt) in self.taken
+        unread = (name, before.attempt) in self.taken
         if ended_ill and finished and not unread and after.error_code is not ErrorCode.TIMEOUT:
             self._stage.breaks(f"{name} reached its last step and is called {after.status}: {after.error_message}")
 
@@ -123,10 +125,12 @@ class Audit:
             self._stage.breaks(f"{run.process.run_id} lives, and {why}")
 
     def progress_noted(self, job: TrainingJob) -> None:
-        """Progress was written beside the guard."""
+        """Progress was written, with the guard or beside it."""
         attempt, percent = self._progress.get(job.id, (0, 0.0))
         if attempt == job.attempt and job.progress < percent:
             self._stage.breaks(f"{job.id}: progress fell from {percent:g} to {job.progress:g} in attempt {attempt}")
+        if (job.progress == 100.0) != (job.status is S.COMPLETED):
+            self._stage.breaks(f"{job.id} is {job.status} at {job.progress:g} %")
         self._progress[job.id] = (job.attempt, job.progress)
 
     def job_deleted(self, job: TrainingJob) -> None:
@@ -134,6 +138,8 @@ class Audit:
         self._stage.note(f"{job.id} is deleted")
         if job.status in HOLDS_DEVICES or job.status is S.QUEUED or job.export_status in EXPORT_UNDER_WAY:
             self._stage.breaks(f"{job.id} was deleted while it was {job.status}, export {job.export_status}")
+        if job.internal.outbox and job.status is not S.PENDING:  # a creation that came too late may be taken back
+            self._stage.breaks(f"{job.id} was deleted before {len(job.internal.outbox)} of its events were published")
 
     def removed(self, path: Path) -> None:
         """A folder is removed: no training writes into it."""

@@ -7,6 +7,7 @@ from daemon.core.masking import mask
 from daemon.loops.context import Context
 from daemon.loops.handling.common import ElsewhereError, Sender, get_job
 from daemon.ports import JobQuery
+from daemon.swift.lines import DEFAULT_MAX_LINE_BYTES as MOST_LINE
 from daemon.swift.lines import Line, LineSplitter
 from schemas.commands import EventsRequest, JobRef, ListRequest, LogsRequest, MetricsRequest, ParamsRequest
 from schemas.enums import TrainingStatus, TrainingType
@@ -91,7 +92,7 @@ async def logs(ctx: Context, request: LogsRequest, _sender: Sender) -> JobLogs:
     final = job.status in ENDED
     if request.offset is None:
         return await _tail(ctx, job.id, path, size, request.tail, final=final)
-    return await _range(ctx, job.id, path, size, request.offset, request.limit, final=final)
+    return await _range(ctx, job.id, path, size, request, request.offset, final=final)
 
 
 async def _tail(ctx: Context, job_id: str, path: Path, size: int, count: int, *, final: bool) -> JobLogs:
@@ -116,24 +117,56 @@ async def _tail(ctx: Context, job_id: str, path: Path, size: int, count: int, *,
     )
 
 
-async def _range(ctx: Context, job_id: str, path: Path, size: int, offset: int, limit: int, *, final: bool) -> JobLogs:
-    """The whole lines between `offset` and `offset + limit`; a longer line comes alone, cut.
+async def _range(
+    ctx: Context, job_id: str, path: Path, size: int, request: LogsRequest, offset: int, *, final: bool
+) -> JobLogs:
+    """The whole lines between `offset` and `offset + limit`, the first `max_lines`; a longer line comes alone.
 
-    A line that a running job has not ended yet is left for the next time.
+    A line is shown from its beginning or not at all, because half a token is not known as one. One that a running job
+    has not ended yet is left for the next time.
     """
-    data = await _read_all(ctx, path, offset, limit)
-    at_end = offset + len(data) >= size
+    begin = await _line_start(ctx, path, offset)
+    data = await _read_all(ctx, path, begin, offset + request.limit - begin)
+    if offset - begin >= MOST_LINE:  # its head was shown when it was asked for; nothing of it is shown again
+        begin, data = offset, data[offset - begin :]
+        skipped = _first_whole(data)
+        if not skipped:
+            behind = offset + len(data)
+            return JobLogs(job_id=job_id, lines=(), offset=offset, next_offset=behind, eof=behind >= size)
+        begin, data = begin + skipped, data[skipped:]
+    at_end = begin + len(data) >= size
     cut = len(data) if at_end and final else _whole(data)
     if cut == 0 and not at_end:
-        cut = len(data)
-    lines = shown(_lines(data[:cut], offset, whole_first=True))
+        data += await _read_all(ctx, path, begin + len(data), MOST_LINE - len(data))
+        at_end = begin + len(data) >= size
+        cut = _first_whole(data) or (len(data) if len(data) >= MOST_LINE or (at_end and final) else 0)
+    lines = shown(_lines(data[:cut], begin, whole_first=True))
+    if request.max_lines is not None and len(lines) > request.max_lines:
+        lines = lines[: request.max_lines]
+        cut, at_end = lines[-1].end - begin, False
     return JobLogs(
         job_id=job_id,
         lines=tuple(mask(line.text) for line in lines),
-        offset=offset,
-        next_offset=offset + cut,
+        offset=begin if cut else max(begin, offset),
+        next_offset=max(begin + cut, offset),
         eof=at_end,
     )
+
+
+async def _line_start(ctx: Context, path: Path, offset: int) -> int:
+    """Where the line at `offset` begins, as far back as a line is ever shown."""
+    if offset == 0:
+        return 0
+    floor = max(0, offset - MOST_LINE)
+    before = await _read_all(ctx, path, floor, offset - floor)
+    return floor + _whole(before) if len(before) == offset - floor else offset
+
+
+def _first_whole(data: bytes) -> int:
+    """Bytes up to the first end of a line; 0: there is none."""
+    ends = [end for mark in (b"\n", b"\r") if (end := data.find(mark) + 1)]
+    end = min(ends, default=0)
+    return end + 1 if data[end - 1 : end + 1] == b"\r\n" else end
 
 
 def _whole(data: bytes) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from daemon.core.lifecycle import ENDED, EXPORT_UNDER_WAY, WAITS_OR_RUNS, Cause
-from daemon.core.moves import export_ordered, queued, stop_ordered, with_internal, with_reply
+from daemon.core.moves import export_ordered, export_stopped, queued, stop_ordered, with_internal, with_reply
 from daemon.loops.context import Context, Step, change_job, persistently
 from daemon.loops.handling.common import (
     RefusedError,
@@ -16,23 +16,27 @@ from daemon.loops.handling.common import (
     accepted,
     check_queue_quota,
     conflict,
+    exporting,
     get_job,
     not_found,
+    refusal_of,
     rejected,
     unless_replied,
 )
 from daemon.loops.handling.paths import check_root
+from daemon.loops.outbox import publish_all
 from daemon.loops.resuming import last_resumable
-from daemon.ports import FolderTakenError, UnavailableError
+from daemon.ports import FolderTakenError, Subject, UnavailableError
 from daemon.swift.argv import datasets_of, export_fault
 from daemon.swift.checkpoints import complete
 from schemas.commands import DeleteRequest, ExportRequest, JobRef, StopRequest
 from schemas.enums import ReplyErrorCode, TrainingStatus
 from schemas.jobs import Deletion, ExportOrder, StopOrder, TrainingJob
-from schemas.replies import Fault, JobAccepted, JobDeleted, JobQueued, Reply
+from schemas.replies import Fault, JobAccepted, JobDeleted, JobQueued, Reply, echo, shortened
 
 S = TrainingStatus
 
+_INSTEAD_OF_START = {S.COMPLETED: "create a new job", S.STOPPING: "use job.resume when it is cancelled"}
 MOST_NAMED = 5
 """Jobs that a refusal names."""
 
@@ -42,10 +46,10 @@ async def start(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
 
     def step(job: TrainingJob) -> TrainingJob | None:
         unless_replied(job, sender)
-        if job.status in WAITS_OR_RUNS:
+        if job.status in WAITS_OR_RUNS - {S.STOPPING}:
             return None
         if job.status is not S.PENDING:
-            raise conflict(job, "started", "use job.resume" if job.status is not S.COMPLETED else "create a new job")
+            raise conflict(job, "started", _INSTEAD_OF_START.get(job.status, "use job.resume"))
         trace = sender.trace or job.internal.trace
         moved = queued(job, Cause.START, at=ctx.clock.now(), by=ctx.node_id, reason="start requested", trace=trace)
         result = JobQueued(job_id=job.id, status=moved.status, message="queued")
@@ -70,7 +74,7 @@ async def resume(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
             hint = "use job.start" if job.status is S.PENDING else ""
             raise conflict(job, "resumed", hint)
         if job.export_status in EXPORT_UNDER_WAY:
-            raise RefusedError(ReplyErrorCode.CONFLICT, f"job {job.id} is being exported; resume it after that")
+            raise exporting(job, "resumed")
         reason = f"resume requested, from {checkpoint}" if checkpoint else "resume requested, from the beginning"
         moved = queued(
             job,
@@ -93,11 +97,16 @@ async def resume(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
 
 
 async def stop(ctx: Context, request: StopRequest, sender: Sender) -> JobAccepted:
-    """Cancel a waiting job at once; have a running one ended, and cancelled when nothing of it is left."""
+    """Cancel a waiting job at once; have a running one ended, and cancelled when nothing of it is left. Of an ended job
+    whose export is under way, end that."""
     grace_s = ctx.settings.stop_grace_seconds if request.grace_seconds is None else request.grace_seconds
 
     def step(job: TrainingJob) -> TrainingJob | None:
         unless_replied(job, sender)
+        if job.export_status in EXPORT_UNDER_WAY:
+            reason, at = "stopped on request", ctx.clock.now()
+            moved = export_stopped(job, reason, grace_s=grace_s, at=at, by=ctx.node_id)
+            return moved and with_reply(moved, sender.message_id, accepted("job.stop", _stop_result(moved)))
         if job.status is S.CANCELLED:
             return None
         order = StopOrder(grace_s=grace_s, save=request.save, requested_at=ctx.clock.now())
@@ -133,7 +142,7 @@ async def export(ctx: Context, request: ExportRequest, sender: Sender) -> JobAcc
             again = {"requested_at": order.requested_at, "trace": order.trace}
             if before is not None and before.model_copy(update=again) == order:
                 return None
-            raise RefusedError(ReplyErrorCode.CONFLICT, f"job {job.id} is being exported already; wait for its end")
+            raise exporting(job, "exported anew")
         moved = export_ordered(job, order, at=ctx.clock.now(), by=ctx.node_id)
         return with_reply(moved, sender.message_id, accepted("job.export", result))
 
@@ -146,15 +155,14 @@ async def _export_order(ctx: Context, job: TrainingJob, request: ExportRequest) 
     """What is to be exported, or a refusal."""
     if job.status not in ENDED:
         raise conflict(job, "exported", "wait for its end, or stop it")
-    fault = export_fault(
-        full=job.train_type == "full",
-        merge_lora=request.merge_lora,
-        quant_method=request.quant_method,
-        quant_bits=request.quant_bits,
-        datasets=datasets_of(job),
-    )
+    fault = export_fault(full=job.train_type == "full", quant_method=request.quant_method, datasets=datasets_of(job))
     if fault is not None:
-        raise RefusedError(ReplyErrorCode.CONFLICT, f"job {job.id} can't be exported like that: {fault}")
+        field, said = fault
+        raise RefusedError(
+            ReplyErrorCode.CONFLICT,
+            f"job {job.id} is {job.status} and can't be exported like that: {said}",
+            (Fault(loc=(field,), message=said, input=getattr(request, field)),),
+        )
     return ExportOrder(
         checkpoint=await _checkpoint(ctx, job, request.checkpoint),
         merge_lora=request.merge_lora and job.train_type != "full",
@@ -174,9 +182,12 @@ async def delete(ctx: Context, request: DeleteRequest, sender: Sender) -> JobDel
         refusal = _undeletable(job, await ctx.store.dependents(job.id, MOST_NAMED))
         if refusal is not None:
             raise await _noted(ctx, "job.delete", job, sender, refusal)
+        if job.internal.outbox:  # who follows it has to hear its last word, and the outbox goes with the document
+            await publish_all(ctx, {(Subject.JOB, job.id): None})
+            continue
         run_dir = Path(job.run_dir) if request.purge_output and job.run_dir else None
         if run_dir is not None:
-            await check_root(ctx, ("purge_output",), run_dir)
+            await check_root(ctx, ("purge_output",), run_dir, request.purge_output)
             reserved = await _reserved(ctx, job)
             if reserved is None:
                 continue
@@ -196,7 +207,7 @@ def _undeletable(job: TrainingJob, dependents: Sequence[str]) -> RefusedError | 
     if job.status in WAITS_OR_RUNS:
         return conflict(job, "deleted", "stop it first")
     if job.export_status in EXPORT_UNDER_WAY:
-        return RefusedError(ReplyErrorCode.CONFLICT, f"job {job.id} is being exported; delete it after that")
+        return exporting(job, "deleted")
     if dependents:
         text = f"job {job.id} can't be deleted while others come after it: {', '.join(dependents)}; stop those first"
         return RefusedError(ReplyErrorCode.CONFLICT, text)
@@ -292,9 +303,18 @@ def _hurried(job: TrainingJob, order: StopOrder) -> TrainingJob | None:
 
 
 def _stop_result(job: TrainingJob) -> JobAccepted:
+    if job.export_status in EXPORT_UNDER_WAY or job.status in {S.COMPLETED, S.FAILED}:
+        return _export_stop_result(job)
     done = job.status is S.CANCELLED
     message = "cancelled" if done else "stopping; the status event cancelled tells when nothing of it is left"
     return JobAccepted(job_id=job.id, status=job.status, message=message)
+
+
+def _export_stop_result(job: TrainingJob) -> JobAccepted:
+    if job.export_status in EXPORT_UNDER_WAY:
+        message = "stopping its export; the event export.failed tells when nothing of it is left"
+        return JobAccepted(job_id=job.id, status=S.STOPPING, message=message)
+    return JobAccepted(job_id=job.id, status=S.CANCELLED, message="its export, which waited, is cancelled")
 
 
 async def _queue_result(ctx: Context, job: TrainingJob) -> JobQueued:
@@ -307,7 +327,8 @@ async def _queue_result(ctx: Context, job: TrainingJob) -> JobQueued:
 async def _checkpoint(ctx: Context, job: TrainingJob, asked: str) -> str:
     """The absolute path of the checkpoint to export; refused where it is not there or not this job's."""
     if job.run_dir is None:
-        raise RefusedError(ReplyErrorCode.CONFLICT, f"job {job.id} has no run folder yet, so nothing to export")
+        text = f"job {job.id} is {job.status} and has no run folder yet, so nothing to export"
+        raise RefusedError(ReplyErrorCode.CONFLICT, text)
     run_dir = await ctx.files.resolve(Path(job.run_dir))
     whole = complete(await ctx.files.checkpoints(run_dir))
     if asked == "last":
@@ -315,16 +336,19 @@ async def _checkpoint(ctx: Context, job: TrainingJob, asked: str) -> str:
     elif asked == "best":
         chosen = job.best_checkpoint_path
     else:
-        path = await ctx.files.resolve(run_dir / asked)
-        if not path.is_relative_to(run_dir):
-            message = f"{asked} is not below the job's run folder {run_dir}"
-            fault = Fault(loc=("checkpoint",), message=message, input=asked)
-            raise RefusedError(ReplyErrorCode.FORBIDDEN, message, (fault,))
-        chosen = str(path) if any(folder.path == path for folder in whole) else None
+        bases = (run_dir, Path(job.run_dir).parent)  # as `ls` shows it in the one or the other; never another job's
+        found = [await ctx.files.resolve(base / asked) for base in bases]
+        if not any(path.is_relative_to(run_dir) for path in found):
+            message = f"{shortened(asked)} is not below the job's run folder {job.run_dir}"
+            fault = Fault(loc=("checkpoint",), message=message, input=echo(asked))
+            raise refusal_of(ReplyErrorCode.FORBIDDEN, (fault,))
+        chosen = next((str(folder.path) for folder in whole if folder.path in found), None)
     if chosen is None:
         there = ", ".join(folder.path.name for folder in whole) or "none"
-        message = f"job {job.id} has no complete checkpoint {asked!r} (there: {there})"
+        message = f"has no complete checkpoint {shortened(asked)!r} (there: {there})"
         raise RefusedError(
-            ReplyErrorCode.CONFLICT, message, (Fault(loc=("checkpoint",), message=message, input=asked),)
+            ReplyErrorCode.CONFLICT,
+            f"job {job.id} is {job.status} and {message}",
+            (Fault(loc=("checkpoint",), message=message, input=echo(asked)),),
         )
     return chosen

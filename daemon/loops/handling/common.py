@@ -59,6 +59,18 @@ def conflict(job: TrainingJob, doing: str, hint: str = "") -> RefusedError:
     return RefusedError(ReplyErrorCode.CONFLICT, text)
 
 
+def refusal_of(code: ReplyErrorCode, faults: tuple[Fault, ...]) -> RefusedError:
+    """The refusal for faults of the request's fields; its message names the first."""
+    where = ".".join(map(str, faults[0].loc))
+    return RefusedError(code, f"{where}: {faults[0].message}", faults)
+
+
+def exporting(job: TrainingJob, doing: str) -> RefusedError:
+    """The refusal for a job whose export is under way."""
+    text = f"job {job.id} is {job.status} and its export is {job.export_status}, so it can't be {doing}"
+    return RefusedError(ReplyErrorCode.CONFLICT, f"{text}; wait for the export's end")
+
+
 def unless_replied(job: TrainingJob, sender: Sender) -> None:
     """Raise `RepliedError` where the document remembers this `message_id`: the change is in it already."""
     for entry in job.internal.replies:

@@ -6,18 +6,26 @@ import zlib
 from pathlib import Path
 
 from daemon.core.lifecycle import Cause
+from daemon.core.masking import mask
 from daemon.core.moves import created, queued, versioned, with_internal, with_reply
 from daemon.logs import get_log
 from daemon.loops.context import Context
-from daemon.loops.handling.common import RefusedError, Sender, accepted, check_queue_quota, unless_replied
+from daemon.loops.handling.common import (
+    RefusedError,
+    Sender,
+    accepted,
+    check_queue_quota,
+    refusal_of,
+    unless_replied,
+)
 from daemon.loops.handling.paths import check_paths, local_path
 from daemon.metrics import JOBS_CREATED
 from daemon.ports import FolderTakenError, ToolchainError
-from daemon.swift.options import check_extra_args
+from daemon.swift.options import check_extra_args, needs_leave
 from schemas.enums import ReplyErrorCode
 from schemas.jobs import TRAINING_JOB, TrainingJob
-from schemas.kinds import LLMTrainingJobCreateRequest, VLMTrainingJobCreateRequest
-from schemas.replies import Fault, JobAccepted
+from schemas.kinds import ExtraValue, LLMTrainingJobCreateRequest, VLMTrainingJobCreateRequest
+from schemas.replies import MAX_FAULTS, Fault, JobAccepted, echo
 
 log = get_log("creating")
 
@@ -30,16 +38,12 @@ CreateRequest = LLMTrainingJobCreateRequest | VLMTrainingJobCreateRequest
 
 async def create(ctx: Context, request: CreateRequest, sender: Sender) -> JobAccepted:
     """Store a new job, queued at once where it asks for that."""
-    if getattr(request, "external_plugins", None) and not ctx.settings.allow_external_plugins:
-        message = (
-            "external_plugins runs Python code; the operator has to allow it (SWIFT_TRAINER_ALLOW_EXTERNAL_PLUGINS)"
-        )
-        raise RefusedError(
-            ReplyErrorCode.FORBIDDEN, message, (Fault(loc=("external_plugins",), message=message, input=None),)
-        )
+    if not ctx.settings.allow_external_plugins:
+        _check_code(request)
     job_id = job_id_of(sender.message_id)
     if sender.message_id is not None and await ctx.store.get_job(job_id) is not None:  # what it needed may be gone
         return await _existing(ctx, request, job_id, sender)
+    _check_labels(request)
     await _check_after(ctx, request)
     if request.start:
         await check_queue_quota(ctx, sender.owner)
@@ -61,9 +65,8 @@ async def create(ctx: Context, request: CreateRequest, sender: Sender) -> JobAcc
             ctx.signals.scheduling.give()
         return _result(job)
     message = f"{request.output_dir} is the run folder of another job that is not finished; choose another output_dir"
-    raise RefusedError(
-        ReplyErrorCode.CONFLICT, message, (Fault(loc=("output_dir",), message=message, input=request.output_dir),)
-    )
+    fault = Fault(loc=("output_dir",), message=message, input=echo(request.output_dir))
+    raise RefusedError(ReplyErrorCode.CONFLICT, message, (fault,))
 
 
 async def withdraw_if_deleted(ctx: Context, job_id: str) -> None:
@@ -80,6 +83,35 @@ async def withdraw_if_deleted(ctx: Context, job_id: str) -> None:
         log.warning("creation_withdrawn", "its job was created and deleted before", job_id=job_id)
 
 
+def _check_code(request: CreateRequest) -> None:
+    """Refuse code that comes with the request, in a field or among the options."""
+    plugins = getattr(request, "external_plugins", None)
+    field: dict[str, ExtraValue] = {} if plugins is None else {"external_plugins": plugins}
+    faults = tuple(
+        Fault(loc=(*place, name), message=said, input=echo(value))
+        for place, given in (((), field), (("extra_args",), request.extra_args))
+        for name, value in given.items()
+        if (said := needs_leave(name, value)) is not None
+    )
+    if faults:
+        raise refusal_of(ReplyErrorCode.FORBIDDEN, faults[:MAX_FAULTS])
+
+
+def _check_labels(request: CreateRequest) -> None:
+    """Refuse secrets in labels: they stand in every event, and masked they would be other labels than were sent."""
+    message = (
+        "looks like a secret (a token, a password, credentials in a URL), and everybody sees the labels of a job; "
+        "what a training needs can be set in the daemon's environment, which it inherits"
+    )
+    faults = tuple(
+        Fault(loc=("labels", mask(name)), message=message, input=mask(value))
+        for name, value in request.labels.items()
+        if mask(name) != name or mask(value) != value
+    )
+    if faults:
+        raise refusal_of(ReplyErrorCode.INVALID_REQUEST, faults)
+
+
 async def _check_after(ctx: Context, request: CreateRequest) -> None:
     """Refuse a job that comes after jobs that are not there."""
     known = await ctx.store.statuses(request.after) if request.after else {}
@@ -89,8 +121,7 @@ async def _check_after(ctx: Context, request: CreateRequest) -> None:
         if job_id not in known
     )
     if faults:
-        text = f"after.{faults[0].loc[1]}: {faults[0].message}"
-        raise RefusedError(ReplyErrorCode.INVALID_REQUEST, text, faults)
+        raise refusal_of(ReplyErrorCode.INVALID_REQUEST, faults[:MAX_FAULTS])
 
 
 async def _check_options(ctx: Context, request: CreateRequest) -> None:
@@ -102,7 +133,7 @@ async def _check_options(ctx: Context, request: CreateRequest) -> None:
     except ToolchainError:
         return
     faults = tuple(
-        Fault(loc=("extra_args", name), message=message, input=name)
+        Fault(loc=("extra_args", name), message=message, input=echo(request.extra_args[name]))
         for name, message in check_extra_args(
             request,
             installed,
@@ -111,8 +142,7 @@ async def _check_options(ctx: Context, request: CreateRequest) -> None:
         )
     )
     if faults:
-        text = f"extra_args.{faults[0].loc[1]}: {faults[0].message}"
-        raise RefusedError(ReplyErrorCode.INVALID_REQUEST, text, faults)
+        raise refusal_of(ReplyErrorCode.INVALID_REQUEST, faults[:MAX_FAULTS])
 
 
 def job_id_of(message_id: str | None) -> str:

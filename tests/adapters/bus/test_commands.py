@@ -142,6 +142,13 @@ async def test_an_expired_command_is_never_delivered(world: World) -> None:
     assert (letter.body, letter.headers["x-first-death-reason"]) == (b"old", "expired")
 
 
+async def test_how_long_a_command_may_wait_comes_with_it(world: World) -> None:
+    reader = Reader(world.bus)
+    for expires_in_s in (30.5, None):
+        await world.peer.send("job.create", expires_in_s=expires_in_s)
+        assert (await reader.next()).expires_in_s == expires_in_s
+
+
 # ---------------------------------------------------------------- dead letters
 
 

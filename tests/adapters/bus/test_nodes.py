@@ -2,6 +2,11 @@
 
 import asyncio
 
+import aio_pika
+import pytest
+
+from daemon.adapters.rabbit import RabbitBus
+from schemas.commands import COMMAND_HEADER, USER_HEADER
 from tests.adapters.bus.conftest import World
 from tests.adapters.bus.peers import LIMIT_S, Reader, make_event
 
@@ -47,3 +52,18 @@ async def test_a_node_that_is_not_there_takes_nothing(world: World) -> None:
     delivery = await Reader(world.bus).next()
     assert not await world.bus.send_on(delivery, "gone")
     await world.bus.ack(delivery)
+
+
+@pytest.mark.services
+async def test_who_writes_to_a_nodes_queue_may_ask_and_change_nothing(rabbit: RabbitBus, amqp_url: str) -> None:
+    """Whoever may reply may write there; the broker checks no user of what the headers say."""
+    reader = Reader(rabbit)
+    asking = asyncio.create_task(reader.next())
+    async with await aio_pika.connect(amqp_url) as connection:
+        exchange = (await connection.channel()).default_exchange
+        for command in ("job.create", "job.stop", "no.such", "job.logs"):
+            headers: dict[str, aio_pika.abc.FieldValue] = {COMMAND_HEADER: command, USER_HEADER: "alice"}
+            await exchange.publish(aio_pika.Message(command.encode(), headers=headers), "swift.node.n0")
+    taken = await asking
+    assert (taken.routing_key, taken.body, taken.user_id, taken.sent_on) == ("job.logs", b"job.logs", None, True)
+    await rabbit.ack(taken)

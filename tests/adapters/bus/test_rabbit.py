@@ -197,6 +197,47 @@ async def test_no_headers_keep_a_command_from_the_dead_letters(
     assert (after.body, after.redelivered) == (b"next", False)
 
 
+ODD: dict[str, dict[str, object]] = {
+    "ids that are not UTF-8": {"message_id": b"caf\xe9", "correlation_id": b"\xff\xfe", "type": b"\x80"},
+    "long ones": {"message_id": b"\xe9" * 255, "correlation_id": b"\xe9" * 255, "app_id": b"\xe9" * 255},
+    "microseconds": {"timestamp": 1_800_000_000_000_000, "correlation_id": b"c"},
+    "a header's name": {"headers": {b"caf\xe9": 1, "when": datetime(2030, 1, 1, tzinfo=UTC)}, "correlation_id": b"c"},
+    "the highest priority": {"priority": 255, "correlation_id": b"c"},
+    "a reply address": {"reply_to": b"nowhere\xe9", "correlation_id": b"c"},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+async def test_no_property_keeps_the_others_from_the_daemon(
+    rabbit: RabbitBus, rabbit_peer: RabbitPeer, amqp_url: str, name: str
+) -> None:
+    """A frame that can't be decoded would end the connection, again and again, with all that is under way."""
+    properties = pika.BasicProperties(**{"reply_to": rabbit_peer.reply_queue, **ODD[name]})  # pyright: ignore[reportArgumentType]
+
+    def send() -> None:
+        with pika.BlockingConnection(pika.URLParameters(amqp_url)) as connection:
+            connection.channel().basic_publish(COMMANDS_EXCHANGE, "job.get", b"odd", properties)
+
+    await asyncio.to_thread(send)
+    await rabbit_peer.send("job.get", b"next")
+    reader = Reader(rabbit)
+    odd = await reader.next()
+    assert (odd.body, odd.redelivered) == (b"odd", False)
+    (odd.message_id or "").encode()
+    await rabbit.reply(odd, b"answer")
+    if ODD[name].get("reply_to") is None:
+        answer = await rabbit_peer.answer()
+        assert answer is not None
+        sent = ODD[name]["correlation_id"]
+        assert answer.correlation_id is not None
+        assert answer.correlation_id.encode("utf-8", "surrogateescape") == sent, "as it was, to its very bytes"
+    await rabbit.dead_letter(odd, "invalid_json")
+    letter = await rabbit_peer.dead()
+    assert letter is not None
+    assert letter.body == b"odd"
+    assert (await reader.next()).body == b"next"
+
+
 async def test_a_command_that_kills_its_daemons_ends_among_the_dead(make_rabbit: MakeBus, amqp_url: str) -> None:
     """After 100 deliveries without an acknowledgement the broker takes it out of the way."""
     bus = make_rabbit()

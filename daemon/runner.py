@@ -115,9 +115,13 @@ def boot_id() -> str:
         return source.read().strip()
 
 
-def write_lease(folder: str, seconds: float) -> None:
-    """Let the runs whose records lie in this folder go on for so long, by the clock that counts a host's sleep too."""
-    until = time.clock_gettime(time.CLOCK_BOOTTIME) + seconds
+def lease_now() -> float:
+    """Now, by the clock of leases: it counts a host's sleep too."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def write_lease(folder: str, until: float) -> None:
+    """Let the runs whose records lie in this folder go on until then."""
     write_record(folder, LEASE, {"boot_id": boot_id(), "until": until})
 
 
@@ -140,7 +144,7 @@ class Lease:
         """
         with contextlib.suppress(OSError, ValueError):
             self._look()
-        return self._until - time.clock_gettime(time.CLOCK_BOOTTIME)
+        return self._until - lease_now()
 
     def _look(self) -> None:
         try:

@@ -15,11 +15,11 @@ from daemon import __version__
 from daemon.core.nodes import node_back, node_moved
 from daemon.logs import get_log
 from daemon.loops.context import Context, change_node, persistently
+from daemon.loops.disks import look_at_disks
 from daemon.loops.lease import end_all_runs
 from daemon.ports import UnavailableError
 from schemas.enums import NodeState
 from schemas.nodes import NodeInternal, NodeRecord
-from schemas.replies import Disk
 
 log = get_log("heartbeat")
 
@@ -68,16 +68,9 @@ async def _record(ctx: Context, started_at: datetime, promise_s: float | None) -
         lost_after_seconds=promise_s,
         versions=versions,
         devices=ctx.board.current(),
-        disks=await _disks(ctx),
+        disks=await look_at_disks(ctx),
         internal=NodeInternal(epoch=ctx.lease.epoch),
     )
-
-
-async def _disks(ctx: Context) -> tuple[Disk, ...]:
-    """Room in the daemon's own folders."""
-    folders = dict.fromkeys((ctx.settings.state_path, ctx.settings.work_path))
-    rooms = [(folder, await ctx.files.free_mib(folder)) for folder in folders]
-    return tuple(Disk(path=str(folder), free_mib=free) for folder, free in rooms if free is not None)
 
 
 async def _renew(ctx: Context, began_s: float) -> None:

@@ -249,7 +249,7 @@ async def test_a_daemon_that_comes_back_ends_what_is_no_longer_its_own(world: Wo
 async def test_no_promise_is_made_that_the_runners_do_not_know_of(world: World, before_s: float) -> None:
     """Of a shorter time, or of one at all: the lease can't be written, and then the node dies."""
     async with runners(world):
-        before = {**LIVES, "node_lost_seconds": before_s}
+        before: dict[str, Any] = {**LIVES, "node_lost_seconds": before_s}
         async with world.make("node-b", **before).running(*LANES):
             job_id, _ = await running(world)
             node = await the_node(world, "node-b")

@@ -188,10 +188,10 @@ async def test_a_host_with_a_lease_is_looked_at_more_often(place: Place) -> None
     """The wait for the next look stands still while the host sleeps; the lease does not."""
     folder = place.record().parent
     folder.mkdir(parents=True)
-    runner.write_lease(str(folder), 600)
+    runner.write_lease(str(folder), runner.lease_now() + 600)
     driven = Driven(place, {"IDLE_S": 600}, "sleep", "600")
     assert driven.said() == ""
-    runner.write_lease(str(folder), -1)
+    runner.write_lease(str(folder), runner.lease_now())
     end = await driven.end()
     assert (end["exit_code"], end["fenced"]) == (-signal.SIGKILL, True)
 

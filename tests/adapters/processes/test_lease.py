@@ -1,7 +1,10 @@
 """The lease of a host: its runners end their trainings when it runs out, with or without the daemon."""
 
+import asyncio
 import json
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -9,7 +12,7 @@ from daemon.adapters.processes import LocalRuns
 from daemon.ports import SpawnError, UnavailableError
 from daemon.runner import EXEC_FAILED, LEASE, Lease, StartError
 from tests.adapters.processes.test_stopping import STUBBORN
-from tests.runner.harness import Place, alive
+from tests.runner.harness import LIMIT_S, Place, alive
 from tests.waiting import until
 
 
@@ -92,6 +95,27 @@ async def test_a_lease_that_cant_be_written_is_an_outage_and_brings_nobody_down(
     place.record().parent.write_text("no folder")
     with pytest.raises(UnavailableError, match=r"can't be renewed .*SWIFT_TRAINER_STATE_DIR"):
         await place.runs.lease(60)
+
+
+async def test_a_file_system_that_hangs_elsewhere_keeps_no_lease_from_being_renewed(place: Place) -> None:
+    """All of asyncio's threads are in it. Nor does it keep a run from being started, taken up and forgotten."""
+    gate = threading.Event()
+    with ThreadPoolExecutor(2) as threads:
+        asyncio.get_running_loop().set_default_executor(threads)
+        hung = [asyncio.create_task(asyncio.to_thread(gate.wait, LIMIT_S)) for _ in range(4)]
+        await asyncio.sleep(0)
+        try:
+            async with asyncio.timeout(LIMIT_S / 2):
+                await place.runs.lease(60)
+                run = await place.runs.spawn(place.spec("true"))
+                assert (await run.wait()).exit_code == 0
+                assert await place.runs.adopt(run.run_id) is not None
+                assert await place.runs.known() == (run.run_id,)
+                await place.runs.forget(run.run_id)
+            assert not any(task.done() for task in hung)
+        finally:
+            gate.set()
+            await asyncio.gather(*hung)
 
 
 async def test_all_records_are_known_and_the_lease_is_none(place: Place) -> None:

@@ -39,9 +39,11 @@ class NvmlDevices:
         node_id: str,
         indices: tuple[int, ...] | None,
         *,
+        had: frozenset[int] = frozenset(),
         read_limit_s: float = READ_LIMIT_S,
-        start_limit_s: float = START_LIMIT_S,
+        start_limit_s: float | None = START_LIMIT_S,
     ) -> None:
+        """`had` are indices that this host has had: one of them that is missing is out of use, and no wrong setting."""
         self._node_id = node_id
         self._read_limit_s = read_limit_s
         self._last: tuple[Device, ...] = ()
@@ -51,7 +53,7 @@ class NvmlDevices:
         self._faults = Faults()
         self._events: XidThread | None = None
         count = _start(start_limit_s)
-        missing = sorted(set(indices or ()) - set(range(count)))
+        missing = sorted(set(indices or ()) - set(range(count)) - had)
         if missing:
             named = ", ".join(map(str, missing))
             there = f"0 to {count - 1}" if count else "none"
@@ -126,8 +128,8 @@ class NvmlDevices:
                 nvml_calls.stop()
 
 
-def _start(limit_s: float) -> int:
-    """Begin with NVML; the number of devices. Raises `NvmlError`."""
+def _start(limit_s: float | None) -> int:
+    """Begin with NVML, however long it takes where there is no limit; the number of devices. Raises `NvmlError`."""
     found: list[int | Exception] = []
 
     def begin() -> None:
@@ -139,7 +141,7 @@ def _start(limit_s: float) -> int:
     thread = threading.Thread(target=begin, name="nvml start", daemon=True)
     thread.start()
     thread.join(limit_s)
-    answer = found[0] if found else TimeoutError(f"nothing for {limit_s:g} s")
+    answer = found[0] if found else TimeoutError(f"nothing for {limit_s or 0:g} s")
     if isinstance(answer, Exception):
         raise NvmlError(
             f"NVML does not answer ({answer}): is the NVIDIA driver installed, and can this user use it (nvidia-smi)? "

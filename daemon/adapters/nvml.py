@@ -19,7 +19,7 @@ from daemon.adapters.nvml_identities import Identities, gpu_of
 from daemon.adapters.nvml_reading import Reading, read_all, unreadable
 from daemon.adapters.nvml_topology import Topology
 from daemon.adapters.threads import in_thread
-from daemon.core.devices import DeviceFault
+from daemon.core.devices import DeviceFault, health
 from schemas.enums import DeviceState
 from schemas.events import Device
 
@@ -112,8 +112,7 @@ class NvmlDevices:
 
     async def check(self) -> str:
         """`ok`, or which devices are unhealthy."""
-        bad = [device for device in await self.read() if device.state is DeviceState.UNHEALTHY]
-        return "; ".join(f"device {device.index}: {device.reason}" for device in bad) or "ok"
+        return health(await self.read())
 
     async def close(self) -> None:
         """Let go of NVML, unless a thread hangs in it."""

@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import Final
 
 from daemon.adapters.clock import SystemClock
-from daemon.adapters.device_setting import make_devices
+from daemon.adapters.device_setting import DriverSilentError, awaited_devices, make_devices
 from daemon.adapters.files import LocalFiles
 from daemon.adapters.http_endpoint import Answer, HttpEndpoint
 from daemon.adapters.mongo import MongoStore
@@ -29,7 +29,7 @@ from daemon.adapters.state_folder import state_folder
 from daemon.adapters.toolchain import SwiftToolchain
 from daemon.core.moves import export_stopped, stop_ordered
 from daemon.logs import get_log
-from daemon.loops.context import Context, Stage, change_job, persistently
+from daemon.loops.context import Context, Stage, change_job, persistently, reached
 from daemon.loops.draining import draining
 from daemon.loops.fleet import read_devices
 from daemon.loops.heartbeat import beat, come_online, go_offline, heartbeat
@@ -42,7 +42,7 @@ from daemon.loops.supervision import Supervision
 from daemon.loops.telemetry import telemetry
 from daemon.loops.wakeups import wakeups
 from daemon.metrics import DAEMON
-from daemon.ports import ToolchainError, UnavailableError
+from daemon.ports import Devices, ToolchainError, UnavailableError
 from daemon.prometheus import CONTENT_TYPE, PrometheusMeters
 from daemon.settings import Settings
 from schemas.enums import TrainingStatus
@@ -81,7 +81,7 @@ async def _connected(settings: Settings) -> AsyncGenerator[Context]:
         ca_file=settings.amqp_ca_path,
     )
     store = MongoStore(settings.mongodb_url.get_secret_value(), settings.mongodb_database)
-    devices = await asyncio.to_thread(make_devices, settings.devices, settings.node_id)
+    devices = await _devices(settings, store)
     meters = PrometheusMeters(DAEMON)
     ctx = Context(
         settings=settings,
@@ -107,6 +107,16 @@ async def _connected(settings: Settings) -> AsyncGenerator[Context]:
             await bus.close()
             await store.close()
             await devices.close()
+
+
+async def _devices(settings: Settings, store: MongoStore) -> Devices:
+    """This host's devices. A driver that has them no more keeps no daemon from watching what runs on them."""
+    try:
+        return await asyncio.to_thread(make_devices, settings.devices, settings.node_id)
+    except DriverSilentError as silent:
+        log.warning("driver_silent", str(silent))
+        node = await reached(SystemClock(), "the devices of before", lambda: store.get_node(settings.node_id))
+        return awaited_devices(silent, node.devices if node is not None else ())
 
 
 @contextlib.asynccontextmanager

@@ -252,6 +252,11 @@ def free_events(events: EventSet) -> None:
         _nvml.nvmlEventSetFree(events)
 
 
+def is_unknown(error: Exception) -> bool:
+    """Whether the driver knows no device of the index that it was asked for."""
+    return _code(error) == _nvml.NVML_ERROR_INVALID_ARGUMENT
+
+
 def is_refusal(error: Exception) -> bool:
     """Whether asking again is of no use."""
     return _code(error) in _REFUSALS

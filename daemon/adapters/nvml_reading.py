@@ -26,6 +26,7 @@ NO_INSTANCE = (
     "it is in MIG mode and has no instance to run on; make some (nvidia-smi mig -i {index} -cgi PROFILES -C), end that "
     "mode (nvidia-smi -i {index} -mig 0), or leave it out of SWIFT_TRAINER_DEVICES"
 )
+NOT_THERE = "the driver has no device of this index: has one fallen off the bus (nvidia-smi -L)?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def _read_gpu(node_id: str, index: int, identities: Identities) -> list[Reading]
     try:
         return _read(node_id, index, nvml_calls.handle(index), identities)
     except NVML_ERROR as error:
-        reason = f"NVML: {error}"
+        reason = NOT_THERE if nvml_calls.is_unknown(error) else f"NVML: {error}"
     except Exception as error:  # what one device answers must not take the others with it
         log.crash("device_unreadable", "an answer that is not understood", error, index=index)
         reason = f"its answer is not understood: {type(error).__name__}: {error}"

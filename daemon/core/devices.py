@@ -95,6 +95,12 @@ def _judged(device: Device, threshold_mib: int) -> Device:
     return device
 
 
+def health(devices: tuple[Device, ...]) -> str:
+    """`ok`, or which devices are unhealthy, and why."""
+    bad = [device for device in devices if device.state is DeviceState.UNHEALTHY]
+    return "; ".join(f"device {device.index}: {device.reason}" for device in bad) or "ok"
+
+
 def age_text(seconds: float) -> str:
     """An age in words, so coarse that it seldom changes: what differs from what was last told is told again."""
     if seconds < MINUTE_S:

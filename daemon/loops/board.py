@@ -1,6 +1,10 @@
-"""The newest reading of this node's devices, kept for whoever asks. Written by telemetry, supervision and draining."""
+"""The newest readings of this node, kept for whoever asks: its devices, written by telemetry, supervision and draining,
+and the room on its disks, written by the heartbeat.
+"""
 
+import asyncio
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from schemas.enums import DeviceState
 from schemas.events import Device, GpuUse
@@ -16,6 +20,10 @@ class Board:
     """Reason by index."""
     drains: tuple[DeviceDrain, ...] = ()
     """Drains that were decided here and do not stand in the node's document yet."""
+    rooms: dict[Path, float | None] = field(default_factory=dict[Path, "float | None"])
+    """Free space by folder, MiB, as last read; None: it can't be told."""
+    looks: dict[Path, asyncio.Task[None]] = field(default_factory=dict[Path, asyncio.Task[None]])
+    """The looks that are under way."""
 
     def current(self) -> tuple[Device, ...]:
         """The devices with quarantined ones marked unhealthy."""

@@ -135,11 +135,16 @@ async def change_node(ctx: Context, node_id: str, step: NodeStep) -> NodeRecord 
 
 async def persistently(ctx: Context, what: str, call: Callable[[], Awaitable[T]], **fields: object) -> T:
     """Repeat a call until its outside is there again: an outage is no failure. Waits 0.2 s, doubling to 15 s."""
+    return await reached(ctx.clock, what, call, **fields)
+
+
+async def reached(clock: Clock, what: str, call: Callable[[], Awaitable[T]], **fields: object) -> T:
+    """As `persistently`, before there is a context."""
     wait_s = 0.2
     while True:
         try:
             return await call()
         except UnavailableError as error:
             log.warning("outage_waiting", f"{what} waits: {error}", retry_in_s=wait_s, **fields)
-        await ctx.clock.sleep(wait_s)
+        await clock.sleep(wait_s)
         wait_s = min(LONGEST_WAIT_S, wait_s * 2)

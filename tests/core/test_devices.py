@@ -8,6 +8,7 @@ from daemon.core.devices import (
     SeenProcess,
     age_text,
     cuda_names,
+    health,
     mark_foreign,
     not_together,
 )
@@ -27,6 +28,15 @@ def process(pid: int, memory_mib: float | None, user: str | None = "bob") -> Dev
 
 def states(*devices: Device, leased: frozenset[int] = frozenset()) -> list[DeviceState]:
     return [found.state for found in mark_foreign(devices, leased, LIMIT_MIB)]
+
+
+def test_the_health_of_devices_is_ok_or_names_those_that_are_not() -> None:
+    lost = device(1, state=DeviceState.UNHEALTHY).model_copy(update={"reason": "NVML: GPU is lost"})
+    foreign = device(2, state=DeviceState.FOREIGN)
+    assert health((device(0), foreign)) == health(()) == "ok"
+    assert health((device(0), lost, lost.model_copy(update={"index": 3}))) == (
+        "device 1: NVML: GPU is lost; device 3: NVML: GPU is lost"
+    )
 
 
 def test_memory_of_others_above_the_limit_makes_a_device_foreign() -> None:

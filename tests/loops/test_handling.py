@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.enums import ExportStatus, ReplyErrorCode, TrainingStatus
+from schemas.enums import DeviceState, ExportStatus, ReplyErrorCode, TrainingStatus
 from schemas.jobs import TrainingJob
 from schemas.replies import Fault, JobEvents, JobList, JobLogs, JobMetrics, JobStatus, NodeList, QueueList, Reply
 from tests.loops.gpu_board import GpuBoard
@@ -554,6 +554,19 @@ async def test_the_systems_state_names_what_is_wrong(world: World) -> None:
         assert status["counts"] == dict.fromkeys(map(str, S), 0)
         assert datetime.fromisoformat(str(status["time"])) == world.clock.now()
         assert status["store_skew_seconds"] == 0
+
+
+async def test_the_state_of_the_devices_is_answered_from_the_last_reading(world: World) -> None:
+    """A driver that is asked by each of a hundred commands has no time left for telemetry."""
+    board = GpuBoard(2, "node-a")
+    async with world.daemon("intake", "telemetry", devices=board) as daemon:
+        board.set(1, state=DeviceState.UNHEALTHY, reason="NVML: GPU is lost")
+        await world.clock.advance(daemon.ctx.settings.gpu_interval_seconds)
+        reads = board.reads
+        for _ in range(100):
+            status = await world.result("system.status")
+            assert (status["status"], status["devices"]) == ("degraded", "device 1: NVML: GPU is lost")
+        assert board.reads == reads
 
 
 async def test_a_node_tells_the_room_in_its_folders(world: World) -> None:

@@ -8,7 +8,9 @@ from typing import Any, cast
 
 import pytest
 
+from daemon.adapters.memory_hooks import no_hook
 from daemon.core.lifecycle import HOLDS_DEVICES
+from daemon.loops.heartbeat import FENCED_AFTER, come_online
 from daemon.loops.neighbours import look_around
 from daemon.ports import Store, UnavailableError
 from schemas.enums import ExportStatus, NodeState
@@ -241,6 +243,36 @@ async def test_a_daemon_that_comes_back_ends_what_is_no_longer_its_own(world: Wo
         assert world.hosts["node-b"].processes == ()
         node = await the_node(world, "node-b")
         assert (node.internal.epoch, node.internal.lost, node.state) == (1, False, NodeState.ONLINE)
+
+
+@pytest.mark.parametrize("before_s", [0.0, 10 * LOST_S])
+async def test_no_promise_is_made_that_the_runners_do_not_know_of(world: World, before_s: float) -> None:
+    """Of a shorter time, or of one at all: the lease can't be written, and then the node dies."""
+    async with runners(world):
+        before: dict[str, Any] = {**LIVES, "node_lost_seconds": before_s}
+        async with world.make("node-b", **before).running(*LANES):
+            job_id, _ = await running(world)
+            node = await the_node(world, "node-b")
+        host = world.hosts["node-b"]
+        host.before_call = _away
+        dying = asyncio.create_task(come_online(world.make("node-b", **LIVES).ctx, world.clock.now()))
+        await world.clock.advance(20)
+        assert (await the_node(world, "node-b")).last_heartbeat > node.last_heartbeat
+        dying.cancel()
+        async with world.make("node-a", **LIVES).running(*LANES):
+            await world.clock.advance(5 * LOST_S)
+            job = await world.job(job_id)
+            assert (job.status, job.node_id, job.attempt) == (S.RUNNING, "node-b", 1)
+            assert world.process(job_id, node_id="node-b").alive
+            host.before_call = no_hook
+            async with world.make("node-b", **LIVES).running(*LANES):
+                assert (await the_node(world, "node-b")).lost_after_seconds == LOST_S
+                assert host.leased_until_s == world.clock.monotonic() + LOST_S * FENCED_AFTER
+
+
+async def _away(name: str) -> None:
+    if name == "lease":
+        raise UnavailableError("the disk of the lease is full")
 
 
 @pytest.mark.parametrize("phase_s", [0.0, 3.5, 9.0])

@@ -1,7 +1,9 @@
 """Heartbeat and telemetry: a node comes, goes, is drained, falls silent; its devices are told of where they differ."""
 
+import asyncio
 from datetime import timedelta
 
+from daemon.loops.disks import LOOK_S
 from daemon.loops.heartbeat import HEARTBEATS_PER_LEASE, go_offline
 from schemas.enums import DeviceState, NodeState, TrainingStatus
 from schemas.events import Device, DeviceProcess
@@ -45,6 +47,30 @@ async def test_a_heartbeat_renews_three_times_a_lease(world: World) -> None:
         await world.clock.advance(300)
         assert world.faults.calls["put_node"] - before == 10 * HEARTBEATS_PER_LEASE
         assert (await the_node(world)).last_heartbeat == world.clock.now()
+
+
+async def test_a_disk_that_hangs_holds_up_no_heartbeat_and_is_asked_once(world: World) -> None:
+    """With a lease of what runs, it would end healthy trainings."""
+    gate, asked = asyncio.Event(), list[str]()
+
+    async def hang(name: str) -> None:
+        if name == "free_mib":
+            asked.append(name)
+            await gate.wait()
+
+    world.files.free = 5000.0
+    async with world.daemon(*ALL, lease_seconds=30, node_lost_seconds=60) as daemon:
+        world.files.before_call = hang
+        await world.clock.advance(300)
+        node = await the_node(world)
+        assert world.clock.now() - node.last_heartbeat <= timedelta(seconds=10 + LOOK_S)
+        assert daemon.ctx.lease.holds(world.clock.monotonic())
+        assert {disk.free_mib for disk in node.disks} == {5000.0}
+        assert len(asked) == len(node.disks) == 2
+        gate.set()
+        world.files.free = 6000.0
+        await world.clock.advance(20)
+        assert {disk.free_mib for disk in (await the_node(world)).disks} == {6000.0}
 
 
 async def test_a_heartbeat_goes_on_behind_an_outage(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from daemon import __version__
 from daemon.core.clocks import apart_s
+from daemon.core.devices import health
 from daemon.loops.clocks import store_skew_s
 from daemon.loops.context import Context
 from daemon.loops.fleet import MOST_WAITING, devices_of, plan_now, state_of
@@ -73,8 +74,8 @@ async def node_list(ctx: Context, _request: Empty, _sender: Sender) -> NodeList:
 
 
 async def system_status(ctx: Context, _request: Empty, _sender: Sender) -> SystemStatus:
-    """Each part, `ok` or what is wrong with it."""
-    broker, store, devices = await ctx.bus.check(), await ctx.store.check(), await ctx.devices.check()
+    """Each part, `ok` or what is wrong with it; the devices as they were last read, however often one asks."""
+    broker, store, devices = await ctx.bus.check(), await ctx.store.check(), health(ctx.board.current())
     version, swift = await _swift(ctx)
     parts = (broker, store, devices, swift)
     return SystemStatus(

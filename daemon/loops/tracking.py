@@ -1,7 +1,8 @@
 """The tracker of one training attempt: turns log lines into progress, events, points and checkpoints.
 
 It decides nothing about the job's end; it hands what it learned to the recorder (for the document) and to the bus (for
-subscribers), and keeps the evidence from which a failure is explained.
+subscribers), and keeps the evidence from which a failure is explained. What waited through an outage is written after
+it, so each change of the document looks first whether the job is still in this attempt.
 """
 
 import math
@@ -143,12 +144,12 @@ class Tracker:
         self._expected = {step for step in self._expected if step > self._told}
 
     def _began(self, job: TrainingJob) -> TrainingJob | None:
-        if job.status is not TrainingStatus.STARTING:
+        if job.attempt != self._job.attempt or job.status is not TrainingStatus.STARTING:
             return None
         return move(job, Cause.TRAIN, at=self._ctx.clock.now(), by=self._ctx.node_id, reason="training has begun")
 
     def _checkpoint(self, job: TrainingJob, path: str, step: int, best: str | None) -> TrainingJob | None:
-        if step <= job.internal.checkpoint_step:
+        if job.attempt != self._job.attempt or step <= job.internal.checkpoint_step:
             return None
         return checkpoint_seen(job, path, step, best, at=self._ctx.clock.now(), by=self._ctx.node_id)
 

@@ -104,11 +104,15 @@ async def _apply(ctx: Context, start: Start) -> bool:
     if await _disk_is_short(ctx, job) or await _are_not_together(ctx, job, start.devices):
         return False
     log_path = ctx.settings.log_path(job.training_type, job_id)
-    log_size = await ctx.files.size(log_path)
-    metrics_size = await ctx.files.size(Path(job.run_dir or job.output_dir) / "logging.jsonl")
+    try:
+        log_size = await ctx.files.size(log_path)
+        metrics_size = await ctx.files.size(Path(job.run_dir or job.output_dir) / "logging.jsonl")
+        # looked for again, here: what it was queued with may be gone by now, or lie on another node's disk
+        resume_from = await last_resumable(ctx, job) if job.attempt else None
+    except UnavailableError as away:  # begun anew, it would write over what it has saved
+        await _postpone(ctx, job, str(away))
+        return False
     port = await ctx.runs.free_port() if len(start.devices) > 1 else None
-    # looked for again, here: what it was queued with may be gone by now, or lie on another node's disk
-    resume_from = await last_resumable(ctx, job) if job.attempt else None
 
     def claim(now: TrainingJob) -> TrainingJob | None:
         if now.status is not TrainingStatus.QUEUED:

@@ -16,10 +16,12 @@ from daemon.core.moves import about, checkpoint_seen, move, source_of
 from daemon.core.progress import Progress, logged, progress_fields
 from daemon.core.watchdog import bad_losses
 from daemon.logs import get_log
-from daemon.loops.context import Context
+from daemon.loops.context import Context, persistently
 from daemon.loops.curve import FullMetrics
+from daemon.loops.reading import LONGEST_AWAY_S
 from daemon.loops.recorder import Recorder
 from daemon.metrics import PROGRESS_EVENTS
+from daemon.ports import UnavailableError
 from daemon.swift.checkpoints import best_of, complete, step_of
 from daemon.swift.failures import Evidence
 from daemon.swift.lines import Line, LineSplitter
@@ -32,6 +34,7 @@ log = get_log("tracking")
 
 MIB = 1024 * 1024
 RECALLED_BYTES = 256 * 1024
+LONGEST_RECALL_S = 30.0
 
 
 class Tracker:
@@ -87,12 +90,24 @@ class Tracker:
         end = self._job.internal.log_offset
         begin = max(self._job.internal.attempt_offset, end - RECALLED_BYTES)
         if begin < end:
-            for line in LineSplitter(begin).feed(await self._ctx.files.read(path, begin, end - begin)):
+            for line in LineSplitter(begin).feed(await self._read(path, begin, end - begin)):
                 if not line.carriage:
                     self.evidence.feed(line.text)
                 for record in self._parser.feed(line):
                     if isinstance(record, CheckpointSaving) and record.step > self._told:
                         self._expected.add(record.step)
+
+    async def _read(self, path: Path, offset: int, limit: int) -> bytes:
+        """A part of the log; empty where it can't be read for a while, so that a stop need not wait for it."""
+
+        async def read() -> bytes:
+            return await self._ctx.files.read(path, offset, limit)
+
+        try:
+            return await persistently(self._ctx, "the log so far", read, limit_s=LONGEST_RECALL_S, job_id=self._job.id)
+        except UnavailableError as error:
+            log.warning("log_forgotten", f"what it said before is not known: {error}", job_id=self._job.id)
+            return b""
 
     async def handle(self, lines: list[Line]) -> None:
         """Take the next lines of the log."""
@@ -129,8 +144,26 @@ class Tracker:
         self._recorder.progress({"warnings": tuple(self._warnings.values())})
         self._tell({})
 
+    def log_away(self, why: str | None) -> None:
+        """The log can't be read, which is no silence; None: it can be again."""
+        self.heard_at = self._ctx.clock.monotonic()
+        self.warn("log", None if why is None else f"log: {why}")
+
+    async def look_at_last(self) -> None:
+        """Look for checkpoints when the run has ended, and wait for a file system that is away, but not for ever."""
+        try:
+            await persistently(
+                self._ctx,
+                "the look for checkpoints",
+                self.look_for_checkpoints,
+                limit_s=LONGEST_AWAY_S,
+                job_id=self._job.id,
+            )
+        except UnavailableError as error:
+            log.warning("checkpoints_unseen", f"they stay untold: {error}", job_id=self._job.id)
+
     async def look_for_checkpoints(self) -> None:
-        """Tell of checkpoints that are complete on disk and were not told of."""
+        """Tell of checkpoints that are complete on disk and were not told of. Raises `UnavailableError`."""
         folders = await self._ctx.files.checkpoints(self.run_dir)
         whole = complete(folders)
         best = best_of(whole)

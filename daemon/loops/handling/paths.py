@@ -8,12 +8,16 @@ hub's id. Which values are opened, and under which readings, `daemon.swift.paths
 import re
 from pathlib import Path
 
+from daemon.logs import get_log
 from daemon.loops.context import Context
 from daemon.loops.handling.common import RefusedError
+from daemon.ports import UnavailableError
 from daemon.swift.paths import Place, opened_by
 from schemas.enums import ReplyErrorCode
 from schemas.kinds import TrainingFields
 from schemas.replies import Fault
+
+log = get_log("paths")
 
 _ROWS = re.compile(r"#\d+$")
 _DATA_FILE = (".json", ".jsonl", ".csv", ".parquet")
@@ -37,7 +41,7 @@ async def check_paths(ctx: Context, request: TrainingFields) -> None:
     faults: list[Fault] = []
     for place, readings in opened_by(request):
         paths = [local_path(ctx, reading) for reading in readings]
-        there = [path for path in paths if await ctx.files.exists(path)]
+        there = [path for path in paths if await _is_there(ctx, path)]
         for path in there:
             await check_root(ctx, place, path)
         if there or not says_local(readings[0]):
@@ -53,6 +57,15 @@ async def check_paths(ctx: Context, request: TrainingFields) -> None:
     if faults:
         where = ".".join(map(str, faults[0].loc))
         raise RefusedError(ReplyErrorCode.INVALID_REQUEST, f"{where}: {faults[0].message}", tuple(faults))
+
+
+async def _is_there(ctx: Context, path: Path) -> bool:
+    """A path that can't be looked at is none: commands of strangers must not wait for a mount that is dead."""
+    try:
+        return await ctx.files.exists(path)
+    except UnavailableError as error:
+        log.warning("path_unreadable", str(error))
+        return False
 
 
 async def check_root(ctx: Context, loc: Place, path: Path) -> None:

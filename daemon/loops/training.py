@@ -180,5 +180,6 @@ def _retried(
         retries_used=used,
         not_before=now + timedelta(seconds=retry.wait_s),
         avoid_devices=retry.avoid,
+        avoid_node=ctx.node_id if retry.avoid else None,
         resume_from=resume_from,
     )

@@ -276,6 +276,20 @@ async def test_the_clocks_of_nodes_are_compared(world: World) -> None:
         assert abs(skews[0]) <= 10
 
 
+async def test_a_retry_after_a_sick_device_goes_to_the_other_node(world: World) -> None:
+    one = world.make("node-a", devices=1, **LIVES)
+    async with one.running(*LANES), world.make("node-b", devices=1, **LIVES).running(*LANES):
+        job_id = await world.create(max_retries=1)
+        await world.clock.advance(5)
+        assert (await world.job(job_id)).node_id == "node-a"
+        training = await world.training(job_id)
+        training.process.write("torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:2251\n")
+        training.process.end(1)
+        await world.clock.advance(20)
+        job = await world.job(job_id)
+        assert (job.status, job.attempt, job.node_id, job.devices) == (S.STARTING, 2, "node-b", (0,))
+
+
 # ---------------------------------------------------------------- what one daemon does for another
 
 

@@ -32,7 +32,6 @@ from schemas.jobs import MetricPoint, TrainingJob
 
 log = get_log("tracking")
 
-MIB = 1024 * 1024
 RECALLED_BYTES = 256 * 1024
 LONGEST_RECALL_S = 30.0
 
@@ -57,7 +56,7 @@ class Tracker:
         self.bad_losses = 0
         """Logged steps in a row with a loss that is no number."""
         self.checkpoint_mib = 0.0
-        """Size of the newest checkpoint."""
+        """Size of the newest checkpoint on disk, of whichever attempt."""
         self._warnings: dict[str, str] = {}
         self.progress = Progress(
             phase=job.phase or Phase.LOADING,
@@ -167,12 +166,12 @@ class Tracker:
         folders = await self._ctx.files.checkpoints(self.run_dir)
         whole = complete(folders)
         best = best_of(whole)
+        self.checkpoint_mib = whole[-1].size_mib if whole else 0.0
         for folder in whole:
             step = step_of(folder.path)
             if step is None or step <= self._told:
                 continue
             self._told = step
-            self.checkpoint_mib = sum(folder.sizes.values()) / MIB
             self._recorder.step(lambda job, path=str(folder.path), step=step: self._checkpoint(job, path, step, best))
         self._expected = {step for step in self._expected if step > self._told}
 

@@ -121,6 +121,8 @@ class Internal(Wire):
     """A retry's earliest start (UTC)."""
     avoid_devices: tuple[int, ...] = ()
     """Devices that the next attempt should not get, because the last one failed on them."""
+    avoid_node: str | None = None
+    """The node of `avoid_devices`; null in older documents: the node that ran it last."""
     resume_from: str | None = None
     """Checkpoint that the next attempt starts from."""
     log_offset: int = 0

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from itertools import product
 
-from daemon.adapters.curves import merged, thin
+from daemon.adapters.curves import Newest, merged, thin
 from daemon.adapters.documents import (
     HEARTBEAT_FIELDS,
     MAX_REPLIES,
@@ -259,7 +259,8 @@ class MemoryStore:
     async def points(self, job_id: str, after_step: int, max_points: int) -> list[MetricPoint]:
         async with self._call("points"):
             curve = self._points.get(job_id, {})
-            return thin([curve[step] for step in sorted(curve) if step > after_step], max_points)
+            standing = Newest().of(curve[step] for step in sorted(curve))
+            return thin([point for point in standing if point.step > after_step], max_points)
 
     # ------------------------------------------------------------ replies
 

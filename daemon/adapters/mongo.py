@@ -29,7 +29,7 @@ from pymongo import ASCENDING, DESCENDING, UpdateOne, WriteConcern
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
 from daemon.adapters import mongo_queue
-from daemon.adapters.curves import Thinning, bucket_of, bucket_updates, read_buckets
+from daemon.adapters.curves import Newest, Thinning, bucket_of, bucket_updates, read_buckets
 from daemon.adapters.documents import (
     HEARTBEAT_FIELDS,
     HELD_FIELDS,
@@ -315,15 +315,18 @@ class MongoStore:
     async def points(self, job_id: str, after_step: int, max_points: int) -> list[MetricPoint]:
         thinning = Thinning(max_points)
         with self._reaching() as db:
+            before = {"job_id": job_id, "bucket": {"$lt": bucket_of(after_step)}}
+            attempts = cast("list[int]", await db.quick.metrics.distinct("attempt", before))
+            newest = Newest(max(attempts, default=0))
             cursor = db.quick.metrics.find({"job_id": job_id, "bucket": {"$gte": bucket_of(after_step)}})
             cursor = cursor.sort([("bucket", ASCENDING), ("attempt", ASCENDING)]).batch_size(_BUCKETS_PER_BATCH)
             same: list[Document] = []
             async for bucket in cursor:
                 if same and same[0]["bucket"] != bucket["bucket"]:
-                    thinning.add(_behind(after_step, read_buckets(same)))
+                    thinning.add(_behind(after_step, newest.of(read_buckets(same))))
                     same = []
                 same.append(bucket)
-            thinning.add(_behind(after_step, read_buckets(same)))
+            thinning.add(_behind(after_step, newest.of(read_buckets(same))))
         return thinning.result()
 
     # ------------------------------------------------------------ replies

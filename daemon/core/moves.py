@@ -213,13 +213,15 @@ def claimed(
         not_before=None,
     )
     named = ",".join(map(str, devices))
+    begins = f", from {resumed}" if resumed else ""
+    if not resumed and job.checkpoint_path is not None:
+        begins = f", from the beginning: no training can go on from {job.checkpoint_path}, or it is not there"
     return move(
         ready,
         Cause.CLAIM,
         at=at,
         by=by,
-        reason=f"attempt {attempt} on node {by}, device{'s' if len(devices) > 1 else ''} {named}"
-        + (f", from {resumed}" if resumed else ""),
+        reason=f"attempt {attempt} on node {by}, device{'s' if len(devices) > 1 else ''} {named}{begins}",
         attempt=attempt,
         node_id=by,
         started_at=at,

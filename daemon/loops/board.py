@@ -3,6 +3,7 @@ and the room on its disks, written by the heartbeat.
 """
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,16 +36,21 @@ class Board:
         )
 
     def use_of(self, indices: tuple[int, ...]) -> tuple[GpuUse, ...]:
-        """Use of these devices, where their memory can be read at all (CPU slots have none)."""
-        return tuple(
-            GpuUse(
-                index=device.index,
-                memory_used_mib=device.memory_used_mib,
-                memory_total_mib=device.memory_total_mib,
-                utilization=device.utilization,
-                temperature=device.temperature,
-                power=device.power,
-            )
-            for device in self.devices
-            if device.index in indices and device.memory_total_mib is not None
+        """Use of these devices."""
+        return use_of(self.devices, indices)
+
+
+def use_of(devices: Iterable[Device], indices: tuple[int, ...]) -> tuple[GpuUse, ...]:
+    """Use of these devices of a node, where their memory can be read at all (CPU slots have none)."""
+    return tuple(
+        GpuUse(
+            index=device.index,
+            memory_used_mib=device.memory_used_mib,
+            memory_total_mib=device.memory_total_mib,
+            utilization=device.utilization,
+            temperature=device.temperature,
+            power=device.power,
         )
+        for device in devices
+        if device.index in indices and device.memory_total_mib is not None
+    )

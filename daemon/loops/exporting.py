@@ -11,7 +11,7 @@ from daemon.logs import get_log
 from daemon.loops.context import Context, change_job, persistently
 from daemon.loops.following import LEASE_RAN_OUT, follow, spawn, spec_of, wait_gone
 from daemon.loops.hints import Hint
-from daemon.loops.reading import LogReader
+from daemon.loops.reading import LONGEST_AWAY_S, LogReader
 from daemon.ports import Run, RunEnd, SpawnError, UnavailableError
 from daemon.swift.argv import export_output
 from daemon.swift.failures import Evidence, classify
@@ -95,7 +95,13 @@ async def _result(ctx: Context, job: TrainingJob, end: RunEnd, evidence: Evidenc
         failure = classify(evidence, end.exit_code)
         return None, failure.message if end.exit_code is not None else f"lost without an exit status: {end.note}"
     output = export_output(order.checkpoint, order.merge_lora, order.quant_method, order.quant_bits)
-    if not await ctx.files.exists(Path(output)):
+    try:
+        there = await persistently(
+            ctx, "the look at the export", lambda: ctx.files.exists(Path(output)), limit_s=LONGEST_AWAY_S, job_id=job.id
+        )
+    except UnavailableError as error:
+        return None, f"ms-swift ended with code 0, but what it made can't be looked at: {error}"
+    if not there:
         return None, f"ms-swift ended with code 0, but {output} is not there"
     return output, None
 

@@ -147,7 +147,10 @@ class Store(Protocol):
         ...
 
     async def points(self, job_id: str, after_step: int, max_points: int) -> list[MetricPoint]:
-        """The curve behind `after_step`, evenly thinned to `max_points`; first and last are kept."""
+        """The curve behind `after_step`, evenly thinned to `max_points`; first and last are kept.
+
+        What an older attempt logged behind the first step of a newer one is left out.
+        """
         ...
 
     async def find_reply(self, message_id: str) -> bytes | None:

@@ -51,6 +51,16 @@ def test_a_lost_run_is_killed_or_its_node_is_lost() -> None:
     assert "runner's note" in (verdict(ending(exit_code=None)).error_message or "")
 
 
+def test_who_can_not_be_read_to_the_end_has_failed_of_nothing_that_is_known() -> None:
+    for code in (0, 1):
+        found = verdict(ending(exit_code=code, unread="/log can't be read"))
+        assert (found.why, found.error_code) == (Why.FAILED, ErrorCode.UNKNOWN)
+        assert found.error_message == (
+            f"ended with code {code}; its log is read up to step 5 of 8, and then /log can't be read"
+        )
+    assert verdict(ending(step=8, unread="/log can't be read")).why is Why.REACHED_LAST_STEP
+
+
 def test_a_failure_carries_its_class_and_its_line() -> None:
     found = verdict(ending(exit_code=1))
     assert (found.why, found.error_code, found.error_message) == (

@@ -137,6 +137,15 @@ def test_a_claim_from_the_beginning_forgets_how_many_steps_there_were() -> None:
     assert (first.current_step, first.total_steps, first.progress) == (0, None, 0.0)
 
 
+def test_a_claim_that_throws_checkpoints_away_says_so() -> None:
+    waiting = queued(make_job(), Cause.START, at=NOW, by=NODE, reason="start")
+    assert "beginning" not in str(claim(waiting).internal.outbox[-1].event.data["reason"])
+    job = claim(waiting.model_copy(update={"checkpoint_path": "/run/checkpoint-8"}))
+    assert str(job.internal.outbox[-1].event.data["reason"]).endswith(
+        ", from the beginning: no training can go on from /run/checkpoint-8, or it is not there"
+    )
+
+
 def test_a_stop_that_saves_says_so() -> None:
     job = queued(make_job(), Cause.START, at=NOW, by=NODE, reason="start")
     stopped = stop_ordered(claim(job), StopOrder(grace_s=5, save=True, requested_at=NOW), by=NODE)

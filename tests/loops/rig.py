@@ -170,11 +170,13 @@ class World:
         self.broker = MemoryBroker(self.clock)
         self.faults = Faults("store", self.journal)
         self.store = MemoryStore(before_call=self.faults.before, after_call=self.faults.after, clock=self.clock.now)
-        self.files = MemoryFiles(self.clock)
+        self.disk = Faults("disk", [])
+        self.files = MemoryFiles(self.clock, before_call=self.disk.before, after_call=self.disk.after)
         self.hosts: dict[str, MemoryRuns] = {}
 
     broker: MemoryBroker = field(init=False)
     faults: Faults = field(init=False)
+    disk: Faults = field(init=False)
     store: MemoryStore = field(init=False)
     files: MemoryFiles = field(init=False)
     hosts: dict[str, MemoryRuns] = field(init=False)

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from daemon.adapters.memory_files import MemoryFiles
 from daemon.adapters.memory_hooks import no_hook
 from daemon.core.lifecycle import HOLDS_DEVICES
 from daemon.loops.heartbeat import FENCED_AFTER, come_online
@@ -16,7 +17,7 @@ from daemon.ports import Store, UnavailableError
 from schemas.enums import ExportStatus, NodeState
 from schemas.nodes import NodeRecord
 from schemas.replies import NodeList
-from tests.loops.jobs import S, completed, running
+from tests.loops.jobs import S, completed, running, started
 from tests.loops.rig import Daemon, World
 
 LANES = ("intake", "scheduling", "outbox", "heartbeat", "neighbours")
@@ -119,6 +120,30 @@ async def test_a_node_that_is_cut_off_has_ended_its_runs_before_others_take_them
             assert daemon.ctx.lease.holds(world.clock.monotonic())
             assert (await world.job(job_id)).attempt == 2
             assert world.process(job_id, 2, "node-a").alive
+
+
+async def test_what_a_cut_off_attempt_had_to_tell_is_not_told_of_the_next_one(world: World) -> None:
+    """What waited in node-b's recorder is written when it is back; node-a, whose disk is another, has not begun."""
+    old = world.make("node-b", **LIVES)
+    cut = cut_off(old)
+    new = world.make("node-a", **LIVES)
+    new.ctx = replace(new.ctx, files=MemoryFiles(world.clock))
+    async with runners(world), old.running(*LANES):
+        job_id, training = await started(world)
+        async with new.running(*LANES):
+            await world.clock.advance(5)
+            cut.away = True
+            training.load()
+            training.begin()
+            training.saving(4)
+            training.checkpoint(4)
+            await world.clock.advance(2 * LOST_S)
+            cut.away = False
+            await world.clock.advance(30)
+            job = await world.job(job_id)
+            assert (job.status, job.node_id, job.attempt) == (S.STARTING, "node-a", 2)
+            assert (job.checkpoint_path, job.internal.checkpoint_step) == (None, 0)
+    assert world.routes(job_id)[-2:] == ["status.queued", "status.starting"]
 
 
 async def test_where_nobody_else_was_there_a_node_that_was_cut_off_takes_its_own_job_up_again(world: World) -> None:
@@ -304,6 +329,20 @@ async def test_a_store_that_answers_late_says_nothing_of_a_clock(world: World) -
         nodes = NodeList.model_validate(await world.result("node.list")).nodes
         assert {node.store_skew_seconds for node in nodes} == {0.0}
         assert [node.clock_skew_seconds for node in nodes] == [None, 0.0]
+
+
+async def test_a_retry_after_a_sick_device_goes_to_the_other_node(world: World) -> None:
+    one = world.make("node-a", devices=1, **LIVES)
+    async with one.running(*LANES), world.make("node-b", devices=1, **LIVES).running(*LANES):
+        job_id = await world.create(max_retries=1)
+        await world.clock.advance(5)
+        assert (await world.job(job_id)).node_id == "node-a"
+        training = await world.training(job_id)
+        training.process.write("torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:2251\n")
+        training.process.end(1)
+        await world.clock.advance(20)
+        job = await world.job(job_id)
+        assert (job.status, job.attempt, job.node_id, job.devices) == (S.STARTING, 2, "node-b", (0,))
 
 
 # ---------------------------------------------------------------- what one daemon does for another

@@ -219,6 +219,30 @@ async def test_progress_and_status_show_the_use_of_the_leased_devices(world: Wor
         }
 
 
+async def test_status_shows_the_devices_of_the_node_that_runs_the_job(world: World) -> None:
+    """Asked of node-a, whose device of the same index is another one."""
+    asked, runs = GpuBoard(2, "node-a"), GpuBoard(2, "node-b")
+    async with world.daemon("intake", "heartbeat", devices=asked):
+        asked.set(1, memory_used_mib=7, utilization=1.0)
+        async with world.daemon("scheduling", "heartbeat", "telemetry", "outbox", node_id="node-b", devices=runs):
+            await world.result("node.drain", {"node_id": "node-a"})
+            job_id = await world.create(gpu_id="1")
+            await world.clock.advance(5)
+            training = await world.training(job_id)
+            training.load()
+            training.begin()
+            training.step(1)
+            runs.set(1, memory_used_mib=40_000, utilization=97.0)
+            await world.clock.advance(30)
+            status = await world.result("job.status", {"job_id": job_id})
+            assert status["status"] == "running"
+            assert status["gpu_memory_usage"] == {
+                "1": {"memory_used": 40_000, "memory_total": 81559, "utilization": 97.0},
+            }
+        await world.clock.advance(120)
+        assert (await world.result("job.status", {"job_id": job_id}))["gpu_memory_usage"] == {}, "nobody knows any more"
+
+
 async def test_the_end_of_a_stopped_job_says_what_memory_is_left(world: World) -> None:
     gpus = GpuBoard(1, "node-a")
     async with world.daemon(*ALL, devices=gpus):

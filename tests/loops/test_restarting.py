@@ -101,7 +101,7 @@ async def test_a_resume_begins_at_its_checkpoint_and_its_progress_there(world: W
         ]
         assert steps == [4, 8]
         attempts = {point.step: point.attempt for point in await world.curve(job_id)}
-        assert attempts == {1: 1, 5: 2, 6: 2, 7: 1}
+        assert attempts == {1: 1, 5: 2, 6: 2}, "step 7 was logged by a training that was thrown away"
 
 
 async def test_a_resume_without_a_usable_checkpoint_begins_anew(world: World) -> None:

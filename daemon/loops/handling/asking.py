@@ -4,13 +4,16 @@ from pathlib import Path
 
 from daemon.core.lifecycle import ENDED
 from daemon.core.masking import mask
+from daemon.loops.board import use_of
 from daemon.loops.context import Context
+from daemon.loops.fleet import state_of
 from daemon.loops.handling.common import ElsewhereError, Sender, get_job
 from daemon.ports import JobQuery
 from daemon.swift.lines import DEFAULT_MAX_LINE_BYTES as MOST_LINE
 from daemon.swift.lines import Line, LineSplitter
 from schemas.commands import EventsRequest, JobRef, ListRequest, LogsRequest, MetricsRequest, ParamsRequest
-from schemas.enums import TrainingStatus, TrainingType
+from schemas.enums import NodeState, TrainingStatus, TrainingType
+from schemas.events import GpuUse
 from schemas.jobs import TrainingJob
 from schemas.kinds import LLMTrainingJobCreateRequest, VLMTrainingJobCreateRequest
 from schemas.replies import GpuMemory, JobEvents, JobList, JobLogs, JobMetrics, JobStatus
@@ -40,11 +43,23 @@ async def status(ctx: Context, request: JobRef, _sender: Sender) -> JobStatus:
         str(use.index): GpuMemory(
             memory_used=use.memory_used_mib, memory_total=use.memory_total_mib, utilization=use.utilization
         )
-        for use in (ctx.board.use_of(job.devices) if job.status is TrainingStatus.RUNNING else ())
+        for use in await _use_by(ctx, job)
     }
     return JobStatus.model_validate(
         {**shown, "job_id": job.id, "learning_rate": job.current_learning_rate, "gpu_memory_usage": memory}
     )
+
+
+async def _use_by(ctx: Context, job: TrainingJob) -> tuple[GpuUse, ...]:
+    """The use of a running job's devices; of another node's as its last heartbeat told it, while it is online."""
+    if job.status is not TrainingStatus.RUNNING or job.node_id is None:
+        return ()
+    if job.node_id == ctx.node_id:
+        return ctx.board.use_of(job.devices)
+    node = await ctx.store.get_node(job.node_id)
+    if node is None or state_of(ctx, node) is NodeState.OFFLINE:
+        return ()
+    return use_of(node.devices, job.devices)
 
 
 async def list_jobs(ctx: Context, request: ListRequest, _sender: Sender) -> JobList:

@@ -25,7 +25,7 @@ from daemon.loops.handling.common import (
 )
 from daemon.loops.handling.paths import check_root
 from daemon.loops.outbox import publish_all
-from daemon.loops.resuming import last_resumable
+from daemon.loops.resuming import likely_resumable
 from daemon.ports import FolderTakenError, Subject, UnavailableError
 from daemon.swift.argv import datasets_of, export_fault
 from daemon.swift.checkpoints import complete
@@ -66,7 +66,7 @@ async def resume(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
     """Queue a failed or cancelled job again, from its last checkpoint where it has a usable one."""
     found = await get_job(ctx, request.job_id)
     await _check_quota(ctx, found, {S.FAILED, S.CANCELLED}, sender)
-    checkpoint = await last_resumable(ctx, found)
+    checkpoint = await likely_resumable(ctx, found)
 
     def step(job: TrainingJob) -> TrainingJob | None:
         unless_replied(job, sender)

@@ -13,6 +13,7 @@ from daemon.cli.watching import watch_job
 from daemon.client import Client, ClientError, Json, RefusedError
 
 FOLDER = Path(".demo")
+EXIT_INTERRUPTED = 130
 
 
 def say(text: str) -> None:
@@ -41,9 +42,9 @@ def request(tiny: dict[str, str]) -> Json:
     }
 
 
-async def order(amqp_url: str, tiny: dict[str, str]) -> Json:
+async def order(opened: desk.Desk, tiny: dict[str, str]) -> Json:
     """Create, start and follow the job; its document at the end."""
-    async with Client(amqp_url) as client:
+    async with Client(opened.amqp_url, ca_file=opened.amqp_ca_file) as client:
         created = await client.call("job.create", request(tiny))
         job_id = created["job_id"]
         say(f"job.create answered: {created['message']} ({job_id})")
@@ -57,17 +58,22 @@ def main() -> None:
     """Entry point."""
     began = time.monotonic()
     folder = FOLDER.absolute()
+    desk.interrupts_raise()
     try:
         say("broker, store and ms-swift")
         opened = desk.open_desk(folder, "swift_trainer_demo", on_exit="stop")
         tiny = desk.tiny_model(opened.settings["SWIFT_TRAINER_SWIFT_COMMAND"], folder / "tiny")
         desk.start_daemon(opened)
         say(f"swift-trainerd is ready, devices: {opened.settings['SWIFT_TRAINER_DEVICES']}")
-        job = asyncio.run(order(opened.amqp_url, tiny))
+        job = asyncio.run(order(opened, tiny))
     except (ClientError, RefusedError) as error:
         desk.fail(f"demo: {error}\nthe daemon's log: {folder / 'daemon.log'}")
         return
+    except KeyboardInterrupt:
+        sys.stderr.write("demo: interrupted; stopping what was started\n")
+        sys.exit(EXIT_INTERRUPTED)
     finally:
+        desk.interrupts_wait()
         desk.stop_daemon(folder)
         desk.stop_services(folder)
     for name, path in (

@@ -1,7 +1,8 @@
 """What the demo and `make dev` share: a broker, a store, ms-swift and a daemon of one's own, in one folder.
 
 The broker and the store of SWIFT_TRAINER_AMQP_URL and SWIFT_TRAINER_MONGODB_URL are used where those are set, else
-private ones are started (`services.py`).
+private ones are started (`services.py`). Of the daemon's other settings only those of the shell count that `open_desk`
+names, so that a demo is the same everywhere.
 """
 
 import json
@@ -16,8 +17,13 @@ from pathlib import Path
 
 import services
 
+from daemon import app
+
 REPO = Path(__file__).resolve().parents[1]
 READY_LIMIT_S = 120
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+CA_FILE = "SWIFT_TRAINER_AMQP_CA_FILE"
+GRACE = "SWIFT_TRAINER_STOP_GRACE_SECONDS"
 
 
 def fail(message: str) -> None:
@@ -37,6 +43,11 @@ class Desk:
     def amqp_url(self) -> str:
         """URL of the broker."""
         return self.settings["SWIFT_TRAINER_AMQP_URL"]
+
+    @property
+    def amqp_ca_file(self) -> str | None:
+        """CA bundle of a broker that was given, where the system's own does not know it."""
+        return self.settings.get(CA_FILE)
 
     @property
     def log_path(self) -> Path:
@@ -60,10 +71,12 @@ def open_desk(folder: Path, database: str, on_exit: str) -> Desk:
         "SWIFT_TRAINER_WORK_DIR": str(folder / "work"),
         "SWIFT_TRAINER_DEVICES": "auto" if has_gpu() else "cpu:2",
         "SWIFT_TRAINER_ON_EXIT": on_exit,
+        GRACE: "30",
     }
     if defaults["SWIFT_TRAINER_DEVICES"] != "auto":
         defaults["OMP_NUM_THREADS"] = "1"  # torch's threads spin against each other where cores are shared
-    given = {name: os.environ[name] for name in (*defaults, "SWIFT_TRAINER_SWIFT_VERSION") if name in os.environ}
+    more = (CA_FILE, "SWIFT_TRAINER_SWIFT_VERSION")
+    given = {name: os.environ[name] for name in (*defaults, *more) if name in os.environ}
     return Desk(folder, {**urls, **defaults, **given, "SWIFT_TRAINER_SWIFT_COMMAND": swift_command()})
 
 
@@ -106,7 +119,8 @@ def start_daemon(desk: Desk) -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith("SWIFT_TRAINER_")}
     desk.log_path.write_bytes(b"")
     program = str(Path(sys.executable).with_name("swift-trainerd"))
-    services.save(desk.folder, "daemon", services.spawn([program], {**env, **desk.settings}, desk.log_path))
+    started = services.spawn([program], {**env, **desk.settings}, desk.log_path)
+    services.save(desk.folder, "daemon", {**started, "stop_limit_s": str(stop_limit_s(desk.settings))})
     deadline = time.monotonic() + READY_LIMIT_S
     while "daemon_started" not in desk.log_path.read_text(errors="replace"):
         if not services.alive(services.load(desk.folder, "daemon")) or time.monotonic() > deadline:
@@ -114,12 +128,30 @@ def start_daemon(desk: Desk) -> None:
         time.sleep(0.05)
 
 
+def stop_limit_s(settings: Mapping[str, str]) -> float:
+    """How long the daemon may take to stop: the budgets of its stages, and the grace time of what it stops itself."""
+    budgets = (value for name, value in vars(app).items() if name.endswith("_BUDGET_S"))
+    return sum(budgets) + float(settings[GRACE]) + app.STOP_MARGIN_S
+
+
 def stop_daemon(folder: Path) -> None:
-    """Stop the daemon of this folder; its trainings run on."""
+    """Stop the daemon of this folder and wait for it; what becomes of its trainings is what ON_EXIT says."""
     record = services.load(folder, "daemon")
     if record:
-        services.end(record, signal.SIGTERM)
+        services.end(record, signal.SIGTERM, float(record.get("stop_limit_s", services.STOP_LIMIT_S)))
         services.save(folder, "daemon", {})
+
+
+def interrupts_raise() -> None:
+    """Take what would end this process as Ctrl-C is taken, so that what was started is ended first."""
+    for number in ENDINGS:
+        signal.signal(number, signal.default_int_handler)
+
+
+def interrupts_wait() -> None:
+    """Be deaf to it from here on: an impatient second Ctrl-C must not leave half of what was started running."""
+    for number in ENDINGS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def stop_services(folder: Path) -> None:

@@ -86,18 +86,24 @@ def spawn(argv: list[str], env: Mapping[str, str], log: Path) -> dict[str, str]:
     return {"pid": str(process.pid), "start": start_time(process.pid) or ""}
 
 
-def end(record: Mapping[str, str], number: int) -> None:
-    """Signal the process of a record and wait until it is gone; SIGKILL where it does not go."""
-    deadline = time.monotonic() + STOP_LIMIT_S
+def end(record: Mapping[str, str], number: int, limit_s: float = STOP_LIMIT_S) -> None:
+    """Signal the process of a record once and wait until it is gone; SIGKILL where it does not go within the limit.
+
+    Once, because a second SIGTERM means something else to who stops in order: `swift-trainerd` leaves at once then.
+    """
+    deadline = time.monotonic() + limit_s
+    signal_to(record, number)
     while alive(record):
+        if time.monotonic() > deadline:
+            signal_to(record, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def signal_to(record: Mapping[str, str], number: int) -> None:
+    """Signal the process of a record, where it lives."""
+    if alive(record):
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(record["pid"]), number)
-        for _ in range(50):
-            if not alive(record):
-                return
-            time.sleep(0.05)
-        if time.monotonic() > deadline:
-            number = signal.SIGKILL
 
 
 def wait_ready(name: str, record: Mapping[str, str], log: Path, ready: Callable[[], bool]) -> None:
@@ -246,8 +252,9 @@ def rabbitmq_end(folder: Path, number: int) -> None:
     end(record, number)
     for member in family:  # on a busy machine the shell may go before the Erlang machine that it has told to stop
         end(member, number)
-    if record.get("epmd_pid"):
-        end({"pid": record["epmd_pid"], "start": record["epmd_start"]}, signal.SIGKILL)
+    mapper = record if "epmd_pid" in record else epmd_of(record.get("epmd_port", ""))  # it may not have come up whole
+    if "epmd_pid" in mapper:
+        end({"pid": mapper["epmd_pid"], "start": mapper["epmd_start"]}, signal.SIGKILL)
     save(folder, "rabbitmq", {"port": record["port"]})
 
 

@@ -36,13 +36,14 @@ def _script(*argv: str, timeout_s: float) -> str:
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A real RabbitMQ and a real mongod of this run's own (or the ones that the environment names)."""
+    script = (sys.executable, "deploy/services.py")  # this environment has pip to fetch mongod with, a system's may not
     folder = str(tmp_path_factory.mktemp("services"))
-    _script("python3", "deploy/services.py", "up", "--dir", folder, timeout_s=300)
+    _script(*script, "up", "--dir", folder, timeout_s=300)
     try:
-        lines = _script("python3", "deploy/services.py", "env", "--dir", folder, timeout_s=30).splitlines()
+        lines = _script(*script, "env", "--dir", folder, timeout_s=30).splitlines()
         yield dict(line.split("=", 1) for line in lines if "=" in line)
     finally:
-        _script("python3", "deploy/services.py", "down", "--dir", folder, timeout_s=120)
+        _script(*script, "down", "--dir", folder, timeout_s=120)
 
 
 @pytest.fixture(scope="session")

@@ -13,14 +13,16 @@ from typing import Any, Dict, Tuple  # noqa: UP035  # runs under any Python that
 
 
 def fields_of(*names: Tuple[str, str]) -> Dict[str, str]:  # noqa: UP006
-    """Field names and declared types of the first of these classes that there is."""
+    """Field names and declared types of the first of these classes that there is; why there is none, in one line."""
+    reasons: Dict[str, None] = {}  # noqa: UP006
     for module_name, class_name in names:
         try:
             found: Any = getattr(importlib.import_module(module_name), class_name)
-        except (ImportError, AttributeError):
+        except (ImportError, AttributeError) as error:
+            reasons[" ".join(str(error).split())] = None
             continue
         return {field.name: str(field.type) for field in dataclasses.fields(found) if field.init}
-    raise SystemExit(f"this ms-swift has none of {names}")
+    raise SystemExit("; ".join(reasons))
 
 
 if __name__ == "__main__":

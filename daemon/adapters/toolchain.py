@@ -53,7 +53,8 @@ class Answer:
 class SwiftToolchain:
     """The ms-swift behind a command."""
 
-    def __init__(self, command: str, *, version: str | None, cache_dir: Path) -> None:
+    def __init__(self, command: str, *, version: str | None, cache_dir: Path | None) -> None:
+        """Without a `cache_dir` the command is asked anew, whatever it answered before."""
         self._words = _split(command)
         self._version = version
         self._cache_dir = cache_dir
@@ -103,8 +104,8 @@ class SwiftToolchain:
         """Have the command's own interpreter answer. Raises `UnaskedError`."""
         python = await asyncio.to_thread(interpreter_of, Path(command))
         version, place = await _version_of(python, command)
-        cached = self._cache_dir / f"swift-{_key(python, version, place)}.json"
-        answer = await asyncio.to_thread(_load, cached, version)
+        cached = self._cache_dir and self._cache_dir / f"swift-{_key(python, version, place)}.json"
+        answer = await asyncio.to_thread(_load, cached, version) if cached else None
         if answer is None:
             log.info("swift_asking", "reading ms-swift's argument list (once)", python=python, version=version)
             try:
@@ -113,7 +114,8 @@ class SwiftToolchain:
                 return _shipped(version, python, str(error))
             if answer is None:
                 return _shipped(version, python, f"{python} gave no answer that can be understood")
-            await asyncio.to_thread(_save, cached, answer)
+            if cached:
+                await asyncio.to_thread(_save, cached, answer)
         return Installed(
             version=answer.version,
             sft_options=options_of(answer.sft),
@@ -137,7 +139,7 @@ def _shipped(version: str, python: str, problem: str) -> Installed:
     except ValueError as error:
         raise UnaskedError(f"{problem}; {error}") from None
     log.warning("swift_not_read", f"{problem}; the options of its nearest known version are used", version=version)
-    return replace(found, python=python)
+    return replace(found, python=python, problem=problem)
 
 
 async def _version_of(python: str, command: str) -> tuple[str, str]:

@@ -181,7 +181,7 @@ async def _carry_out(ctx: Context, ordered: _Ordered, lanes: Lanes[_Ordered], be
                 reply = await _remember(ctx, delivery, reply)
             break
         except UnavailableError as error:
-            log.warning("command_waits", str(error), command=understood.command)
+            log.warning("command_waits", str(error), command=understood.command, **_job_of(ordered))
             for late in [other for other in behind if _is_late(ctx, other)]:
                 behind.remove(late)
                 await _answer(ctx, late, _unavailable(late, error))
@@ -199,7 +199,7 @@ async def _carry_out(ctx: Context, ordered: _Ordered, lanes: Lanes[_Ordered], be
             reply = _refusal(understood.command, ReplyErrorCode.UNAVAILABLE, text)
             break
         except Exception as error:  # a bug in one handler must not stop the others
-            log.crash("command_failed", "a bug in its handler", error, command=understood.command)
+            log.crash("command_failed", "a bug in its handler", error, command=understood.command, **_job_of(ordered))
             text = "the daemon failed inside; its log has the trace. The command may be sent again"
             reply = _refusal(understood.command, ReplyErrorCode.INTERNAL, text)
             break
@@ -210,7 +210,19 @@ async def _carry_out(ctx: Context, ordered: _Ordered, lanes: Lanes[_Ordered], be
         with contextlib.suppress(UnavailableError):
             await _remember(ctx, delivery, reply)
     code = reply.error.code if reply.error else "ok"
-    log.debug("command_done", code, command=understood.command, lane_key=understood.lane_key)
+    say = log.debug if query else log.info
+    say("command_done", code, command=understood.command, **_job_of(ordered, reply))
+
+
+def _job_of(ordered: _Ordered, reply: Reply | None = None) -> dict[str, object]:
+    """What names the job in a line of the log. A new one has its id in its reply, and before by its message."""
+    job_id = getattr(ordered.understood.request, "job_id", None)
+    if ordered.understood.command == "job.create":
+        if reply is not None:
+            job_id = reply.result.get("job_id") if reply.result else None
+        elif ordered.key is not None:
+            job_id = job_id_of(ordered.key)
+    return {} if job_id is None else {"job_id": job_id}
 
 
 async def _sent_on(ctx: Context, delivery: Delivery, node_id: str) -> bool:
@@ -246,7 +258,7 @@ async def _answer(ctx: Context, ordered: _Ordered, reply: Reply) -> None:
         await ctx.bus.reply(ordered.delivery, body)
         await ctx.bus.ack(ordered.delivery)
     except UnavailableError as outage:  # not acknowledged: the broker sends it again, and the effect stays one
-        log.warning("reply_waits", str(outage), command=ordered.understood.command)
+        log.warning("reply_waits", str(outage), command=ordered.understood.command, **_job_of(ordered, reply))
         return
     command = ordered.understood.command
     ctx.meters.observe(COMMAND, ctx.clock.monotonic() - ordered.since_s, command=command)

@@ -72,6 +72,12 @@ _FAILED_RANK = re.compile(
 )
 _AGENT_SIGNAL = re.compile(r"SignalException: Process \d+ got signal: (\d{1,2})\b")
 _DATASET_FAILED = "[ERROR:swift] Dataset "
+_ROW_DELETED = "There are errors in the dataset, the data will be deleted"
+"""What ms-swift says below the trace of a row that it can't use, for the first ten of them."""
+_FILTERED = "[INFO:swift] Dataset filtered, "
+_NONE_LEFT = "filtered dataset length: 0"
+_NO_ROWS = "StopIteration"
+"""All that is said of a data file without a row."""
 
 _BY_TEXT: tuple[tuple[ErrorCode, re.Pattern[str]], ...] = (
     (
@@ -79,6 +85,7 @@ _BY_TEXT: tuple[tuple[ErrorCode, re.Pattern[str]], ...] = (
         re.compile(
             r"(remaining_argv:|\.py: error: |unrecognized arguments|Please specify `model_type`|assign use_cpu"
             r"|Your setup doesn't support|not in \[|is not supported|Target modules .{0,500} not found|Please set --"
+            r"|FileNotFoundError: path: '"
             r"|Please specify |Unknown (tuner|optimizer)|Can't find a valid checkpoint|args\.output_dir: )"
         ),
     ),
@@ -120,6 +127,10 @@ class Evidence:
     """The newest traceback went through ms-swift's loading of data sets."""
     dataset_failed: str | None = None
     """ms-swift's own words on a data set that it could not load."""
+    row_fault: str | None = None
+    """Why ms-swift could not use a row of the data, the first one of which it says that."""
+    no_row_left: bool = False
+    """Of the newest data set it could use none."""
     failed_rank: tuple[int, int] | None = None
     """Exit code and local rank of the first rank that torchrun saw fail."""
     _quoting: Quoting = field(default_factory=Quoting)
@@ -144,6 +155,10 @@ class Evidence:
         """Where in ms-swift a traceback was."""
         if line.startswith(_DATASET_FAILED):
             self.dataset_failed = line.removeprefix("[ERROR:swift] ")
+        elif line.startswith("[WARNING:swift] ") and line.endswith(_ROW_DELETED):
+            self.row_fault = self.row_fault or _telling_line(self.last)[0]
+        elif line.startswith(_FILTERED):
+            self.no_row_left = line.endswith(_NONE_LEFT)
         elif "Traceback (most recent call last)" in line and "elastic" not in line:
             self.dataset_trace = False
         elif 'File "' in line and ("/swift/dataset/" in line or "/datasets/" in line or "_prepare_dataset" in line):
@@ -204,6 +219,10 @@ def _explained(evidence: Evidence, line: str, cause: str | None) -> Failure:
         code = _class_of(cause, dataset_trace=evidence.dataset_trace)
     if code is E.DATASET_ERROR and evidence.dataset_failed is not None:
         return _failure(code, evidence.dataset_failed)
+    if code is E.DATASET_ERROR and evidence.no_row_left:  # what it stumbles over then is the division by none
+        return _failure(code, f"no usable row is left of a data set: {evidence.row_fault or line}")
+    if code is E.DATASET_ERROR and line == _NO_ROWS:
+        return _failure(code, f"a data set has no rows: {line}")
     return _failure(code, line if cause is None else f"{line} (caused by {cause})")
 
 

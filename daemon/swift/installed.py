@@ -32,13 +32,17 @@ class Installed:
     """Interpreter of its environment."""
     assumed: bool = False
     """The command can't be asked, and nobody said its version: this is the newest known one's table."""
+    problem: str | None = None
+    """Why its own list could not be read, where its version could: it does not start, or is like none that is known."""
 
     @property
     def state(self) -> str:
         """`ok`, or what is wrong."""
-        if not self.assumed:
-            return "ok"
-        return f"its version can't be asked, {self.version} is assumed; set SWIFT_TRAINER_SWIFT_VERSION"
+        if self.problem is not None:
+            return f"ms-swift {self.version} does not answer, its trainings may not start: {self.problem}"
+        if self.assumed:
+            return f"its version can't be asked, {self.version} is assumed; set SWIFT_TRAINER_SWIFT_VERSION"
+        return "ok"
 
     @property
     def major(self) -> int:

@@ -84,13 +84,43 @@ async def test_the_check_says_what_is_wrong_with_each_part(tmp_path: Path) -> No
     code, out, err = await daemon("--check", settings=settings)
     assert code == 1
     said = {line.split()[0]: line for line in out.splitlines()}
-    assert set(said) >= {"broker", "store", "devices", "ms-swift", "state"}
+    assert set(said) == {"broker", "store", "devices", "ms-swift", "state", "work"}
     assert "SWIFT_TRAINER_AMQP_URL" in said["broker"]
     assert "SWIFT_TRAINER_MONGODB_URL" in said["store"]
     assert "SWIFT_TRAINER_DEVICES=cpu" in said["devices"]
     assert "SWIFT_TRAINER_SWIFT_COMMAND" in said["ms-swift"]
     assert said["state"].split()[1] == "ok"
     assert "secret" not in out + err
+
+
+def broken_swift(folder: Path) -> Settings:
+    """An ms-swift whose distribution is there, and which can't be imported."""
+    (folder / "ms_swift-4.6.0.dist-info").mkdir(parents=True)
+    (folder / "ms_swift-4.6.0.dist-info" / "METADATA").write_text("Name: ms-swift\nVersion: 4.6.0\n")
+    (folder / "swift.py").write_text("raise ImportError('libcudart.so.12: cannot open')\n")
+    return {"SWIFT_TRAINER_SWIFT_COMMAND": f"{sys.executable} -m swift", "PYTHONPATH": str(folder)}
+
+
+@pytest.mark.services
+@pytest.mark.parametrize(
+    ("part", "settings", "said"),
+    [
+        ("store", {"SWIFT_TRAINER_MONGODB_DATABASE": "a.b"}, "SWIFT_TRAINER_MONGODB_DATABASE"),
+        ("work", {"SWIFT_TRAINER_WORK_DIR": "/no/such"}, "there is no folder /no/such"),
+        ("ms-swift", None, "libcudart.so.12: cannot open"),
+    ],
+)
+async def test_the_check_fails_for_one_part_alone(
+    standin_settings: Settings, tmp_path: Path, part: str, settings: Settings | None, said: str
+) -> None:
+    broken = settings or broken_swift(tmp_path / "broken")
+    plain = {name: value for name, value in standin_settings.items() if name != "SWIFT_TRAINER_SWIFT_VERSION"}
+    code, out, err = await daemon("--check", settings={**(standin_settings if settings else plain), **broken})
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert said in lines.pop(part)
+    assert all(line.split()[1] == "ok" for line in lines.values()), out
+    assert code == 1
+    assert "Traceback" not in err
 
 
 @pytest.mark.services

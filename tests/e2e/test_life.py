@@ -301,9 +301,13 @@ async def test_an_export_is_automatic_on_command_and_repeatable(
         assert answer["status"] == "exporting"
         second = (await found.until(ended, number=2))["data"]
         assert second["export_path"].endswith("checkpoint-3-merged")
+        merged = Path(first["export_path"]) / "model.safetensors"
+        whole = merged.read_bytes()
+        merged.write_bytes(whole[: len(whole) // 2])  # a merge that was cut off: ms-swift would take it for done
         await found.call("job.export", {"job_id": job_id})
         third = (await found.until(ended, number=3))["data"]
-        assert third["export_status"] == "completed"
+        assert (third["export_status"], third["export_path"]) == ("completed", first["export_path"])
+        assert merged.read_bytes() == whole
         with pytest.raises(RefusedError, match="forbidden"):
             await found.call("job.export", {"job_id": job_id, "checkpoint": "../../.."})
         with pytest.raises(RefusedError, match="conflict"):

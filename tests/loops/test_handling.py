@@ -80,11 +80,12 @@ async def test_two_jobs_never_share_a_run_folder(world: World) -> None:
 
 async def test_a_vision_job_is_a_job(world: World) -> None:
     async with world.daemon():
-        job_id = await world.create(**VLM)
+        job_id = await world.create(**VLM, max_pixels=100_352)
         await world.clock.settle()
         job = await world.job(job_id)
         assert job.status is S.STARTING
         assert "--vit_lr" in job.swift_argv
+        assert world.process(job_id).spec.env["MAX_PIXELS"] == "100352"
 
 
 async def test_paths_that_say_that_they_are_local_must_be_there(world: World) -> None:

@@ -32,6 +32,17 @@ async def test_a_stop_reaches_the_process_at_once_and_the_job_is_cancelled_when_
         assert (event["status"], event["previous"], event["processes_left"]) == ("cancelled", "stopping", 0)
 
 
+async def test_nothing_is_asked_to_save_that_can_not(world: World) -> None:
+    """3.x has no `graceful_exit`: a signal to the rank that trains alone would end it without a checkpoint."""
+    daemon = world.make()
+    daemon.toolchain.version = "3.12.6"
+    async with daemon.running():
+        job_id, training = await running(world)
+        await stop(world, job_id, grace_seconds=7, save=True)
+        await world.clock.settle()
+        assert [(order.grace_s, order.save) for order in training.process.stops] == [(7, False)]
+
+
 async def test_a_stop_without_a_grace_time_has_the_settings(world: World) -> None:
     async with world.daemon(stop_grace_seconds=12):
         job_id, training = await running(world)

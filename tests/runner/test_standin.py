@@ -129,4 +129,6 @@ def test_an_export_makes_its_folder_once(tmp_path: Path) -> None:
     again = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert again.returncode == 1
     assert again.stderr.splitlines()[-1].startswith("FileExistsError: ")
+    (out / "model.safetensors").write_bytes(b"torn")
     assert subprocess.run((*argv, "--exist_ok", "true"), capture_output=True, check=False).returncode == 0
+    assert (out / "model.safetensors").read_bytes() == b"torn", "as ms-swift's own, which skips what is there"

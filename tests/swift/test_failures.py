@@ -83,6 +83,13 @@ def of(text: str, exit_code: int | None = 1) -> Failure:
             "rank 1 was killed by SIGKILL (9); the kernel's out-of-memory killer is the usual sender",
         ),
         (
+            "rows_without_role",
+            E.DATASET_ERROR,
+            "no usable row is left of a data set: KeyError: 'role'",
+        ),
+        ("data_without_rows", E.DATASET_ERROR, "a data set has no rows: StopIteration"),
+        ("checkpoint_missing", E.BAD_ARGUMENT, "FileNotFoundError: path: '/no/such/checkpoint-5'"),
+        (
             "usage_error",
             E.BAD_ARGUMENT,
             "sft.py: error: argument --logging_steps/--logging-steps: invalid int value: 'abc'",
@@ -100,6 +107,14 @@ OOM = (
 NCCL = (
     "[rank1]:[E1123 23:41:03.186480431 ProcessGroupNCCL.cpp:632] [Rank 1] Watchdog caught collective operation timeout:"
     " WorkNCCL(SeqNum=12, OpType=ALLREDUCE, Timeout(ms)=600000) ran for 600010 milliseconds before timing out."
+)
+ROW_DELETED = (
+    "[INFO:swift] Traceback (most recent call last):\n"
+    '  File "/env/swift/dataset/preprocessor/core.py", line 231, in batched_preprocess\n'
+    "KeyError: 'role'\n\n"
+    "[WARNING:swift] 👆👆👆There are errors in the dataset, the data will be deleted\n"
+    "[INFO:swift] The SftArguments will be saved in: /out/args.json\n"
+    "Traceback (most recent call last):\n"
 )
 CHILD_FAILED = (
     "Traceback (most recent call last):\n"
@@ -195,6 +210,23 @@ def elastic(exit_code: int, rank: int = 0) -> str:
             E.DATASET_ERROR,
             "ZeroDivisionError: division by zero",
         ),
+        (
+            f"{ROW_DELETED}[INFO:swift] Dataset filtered, origin length: 9, filtered dataset length: 8\n"
+            'Traceback (most recent call last):\n  File "/env/datasets/builder.py", line 1, in load\n'
+            "ValueError: of another kind",
+            1,
+            E.DATASET_ERROR,
+            "ValueError: of another kind",
+        ),
+        (
+            "[INFO:swift] Dataset filtered, origin length: 9, filtered dataset length: 0\n"
+            'Traceback (most recent call last):\n  File "/env/swift/dataset/loader.py", line 1, in load\n'
+            "ZeroDivisionError: division by zero",
+            1,
+            E.DATASET_ERROR,
+            "no usable row is left of a data set: ZeroDivisionError: division by zero",
+        ),
+        (f"{ROW_DELETED}ValueError: of the optimizer", 1, E.UNKNOWN, "ValueError: of the optimizer"),
         ("ZeroDivisionError: division by zero", 1, E.UNKNOWN, "ZeroDivisionError: division by zero"),
         (f"[rank0]: AssertionError\n{elastic(1)}\n{CHILD_FAILED}", 1, E.UNKNOWN, "AssertionError"),
         (f"{elastic(1)}\n{CHILD_FAILED}", 1, E.UNKNOWN, "ChildFailedError"),

@@ -84,6 +84,22 @@ async def test_no_query_scans_a_collection(mongo: MongoStore, database: str, doc
 
 
 @pytest.mark.services
+async def test_no_document_of_a_curve_grows_beyond_its_bucket(
+    mongo: MongoStore, database: str, documents: Documents
+) -> None:
+    """A curve of any length is written into ever more documents, each of bounded size."""
+    for attempt in (1, 2):
+        await mongo.add_points("a", [make_point(step, attempt=attempt, loss=1.0) for step in range(1, 2401)])
+    buckets = list(documents[database]["metrics"].find({"job_id": "a"}))
+    sizes = {
+        (bucket["attempt"], bucket["bucket"]): len(cast("dict[str, object]", bucket["points"])) for bucket in buckets
+    }
+    assert sum(sizes.values()) == 2 * 2400
+    assert max(sizes.values()) == 500
+    assert len(buckets) == len(sizes) == 2 * 5
+
+
+@pytest.mark.services
 async def test_replies_and_deletions_are_dropped_after_two_days(
     mongo: MongoStore, database: str, documents: Documents
 ) -> None:

@@ -82,6 +82,25 @@ async def test_a_broken_remembered_answer_is_asked_anew(swift: str, tmp_path: Pa
     assert json.loads(cached.read_text()) == ANSWER
 
 
+async def test_an_ms_swift_that_can_not_be_imported_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real probe: the distribution is there, and what it needs is broken."""
+    (tmp_path / "ms_swift-4.6.0.dist-info").mkdir()
+    (tmp_path / "ms_swift-4.6.0.dist-info" / "METADATA").write_text("Name: ms-swift\nVersion: 4.6.0\n")
+    (tmp_path / "swift.py").write_text("raise ImportError('libcudart.so.12: cannot open\\nit')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found = await tool(f"{sys.executable} -m swift", tmp_path).installed()
+    assert (found.version, found.assumed) == ("4.6.0", False)
+    assert found.state.endswith("could not read ms-swift's arguments: libcudart.so.12: cannot open it")
+    assert not (tmp_path / "cache").exists(), "a failure is not remembered"
+
+
+async def test_without_a_cache_it_is_asked_anew(swift: str, tmp_path: Path, asked: Asked) -> None:
+    await tool(swift, tmp_path).installed()
+    asked.answer = "Traceback"
+    assert (await tool(swift, tmp_path).installed()).state == "ok"
+    assert (await SwiftToolchain(swift, version=None, cache_dir=None).installed()).problem is not None
+
+
 async def test_a_folder_that_can_not_be_written_is_no_fault(swift: str, tmp_path: Path, asked: Asked) -> None:
     (tmp_path / "cache").write_text("a file")
     assert (await tool(swift, tmp_path).installed()).version == "4.6.0"
@@ -127,6 +146,7 @@ async def test_a_version_whose_list_can_not_be_read_has_its_shipped_one(
     found = await tool(swift, tmp_path).installed()
     assert (found.version, found.assumed, found.python) == ("3.9.1", False, sys.executable)
     assert found.sft_options == table_for("3.12.6").sft_options
+    assert found.state.startswith("ms-swift 3.9.1 does not answer, its trainings may not start: ")
     asked.version = "5.0.0"
     assert (await tool(swift, tmp_path).installed()).assumed
 

@@ -1,4 +1,4 @@
-"""The stand-in's `swift export`: writes a folder with a model, or refuses one that exists."""
+"""The stand-in's `swift export`: writes a folder with a model; one that exists it refuses, or takes for done."""
 
 import json
 import os
@@ -24,6 +24,9 @@ def main(argv: list[str]) -> None:
     if os.path.exists(output) and not options.yes("exist_ok", default=False):
         _raise(f"FileExistsError: args.output_dir: `{output}` already exists.")
     info(f"args.output_dir: `{output}`")
+    if merged and not method and os.path.exists(output):  # `exist_ok` overwrites nothing, whatever its help says
+        info(f"The weight directory for the merged LoRA already exists in {output}, skipping the saving process.")
+        return
     info("Merge LoRA...")
     time.sleep(float(steering.get("export_seconds", 0)))
     if steering.get("export_fail"):

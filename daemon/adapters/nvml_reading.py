@@ -15,7 +15,7 @@ from daemon.adapters import nvml_calls
 from daemon.adapters.nvml_calls import NVML_ERROR, Handle, Process, or_none
 from daemon.adapters.nvml_identities import Identities
 from daemon.adapters.nvml_topology import Peers, Topology
-from daemon.core.devices import SeenProcess, age_text
+from daemon.core.devices import OldDriversDevice, SeenProcess, age_text
 from daemon.logs import get_log
 from schemas.enums import DeviceState
 from schemas.events import Device, DeviceProcess
@@ -88,7 +88,8 @@ def _read(node_id: str, index: int, handle: Handle, identities: Identities) -> l
 def _device(node_id: str, index: int, handle: Handle, gpu: Handle, fault: str | None) -> Device:
     """A GPU, or an instance of it: that has the sensors and the memory errors of the whole."""
     memory = nvml_calls.memory(handle)
-    return Device(
+    kind = OldDriversDevice if memory.with_drivers_share else Device
+    return kind(
         node_id=node_id,
         index=index,
         uuid=or_none(lambda: nvml_calls.uuid(handle)),

@@ -275,10 +275,13 @@ def export_moved(
 
 
 def lost(job: TrainingJob, reason: str, resume_from: str | None, *, at: datetime, by: str) -> TrainingJob:
-    """Take a job off a node whose lease has run out: back to the queue, or cancelled where it was being stopped."""
+    """Take a job off a node whose lease has run out: back to the queue, or cancelled where it was being stopped.
+
+    Nobody has looked there whether anything of it is left.
+    """
     gone = job.model_copy(update={"process_id": None})
     if job.status is TrainingStatus.STOPPING:
-        return move(gone, Cause.GONE, at=at, by=by, reason=f"{reason}; it was being stopped", processes_left=0)
+        return move(gone, Cause.GONE, at=at, by=by, reason=f"{reason}; it was being stopped")
     return queued(gone, Cause.LOSE, at=at, by=by, reason=reason, resume_from=resume_from)
 
 

@@ -238,6 +238,8 @@ async def test_one_that_was_being_stopped_is_cancelled(world: World) -> None:
         async with world.make("node-a", **LIVES).running(*LANES):
             await world.clock.advance(2 * LOST_S)
             assert (await world.job(job_id)).status is S.CANCELLED
+            told = world.broker.events_of(job_id)[-1].event.data
+            assert (told["status"], told["processes_left"]) == ("cancelled", None), "nobody has looked there"
 
 
 async def test_an_export_of_a_lost_node_runs_elsewhere(world: World) -> None:

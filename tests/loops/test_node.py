@@ -3,6 +3,8 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
+
 from daemon.loops.disks import LOOK_S
 from daemon.loops.heartbeat import HEARTBEATS_PER_LEASE, go_offline
 from schemas.enums import DeviceState, NodeState, TrainingStatus
@@ -241,6 +243,30 @@ async def test_status_shows_the_devices_of_the_node_that_runs_the_job(world: Wor
             }
         await world.clock.advance(120)
         assert (await world.result("job.status", {"job_id": job_id}))["gpu_memory_usage"] == {}, "nobody knows any more"
+
+
+@pytest.mark.parametrize(
+    ("reading", "left"),
+    [
+        ({"memory_used_mib": 1500.0}, 1500.0),
+        ({"memory_used_mib": 1500.0, "processes": (DeviceProcess(pid=7),)}, 1500.0),
+        ({"memory_used_mib": None, "state": DeviceState.UNHEALTHY, "reason": "NVML: GPU is lost"}, None),
+        ({"memory_used_mib": 0.0, "state": DeviceState.UNHEALTHY, "reason": "the driver has not answered"}, None),
+    ],
+)
+async def test_no_memory_is_said_to_be_free_that_was_not_looked_at(
+    world: World, reading: dict[str, object], left: float | None
+) -> None:
+    gpus = GpuBoard(2, "node-a")
+    async with world.daemon(*ALL, devices=gpus):
+        job_id = await world.create(gpu_count=2)
+        await world.clock.settle()
+        await world.result("job.stop", {"job_id": job_id})
+        gpus.set(1, **reading)
+        world.process(job_id).end(-15)
+        await world.clock.advance(1)
+        data = world.broker.events_of(job_id)[-1].event.data
+        assert (data["status"], data["processes_left"], data["memory_left_mib"]) == ("cancelled", 0, left)
 
 
 async def test_the_end_of_a_stopped_job_says_what_memory_is_left(world: World) -> None:

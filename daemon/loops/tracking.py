@@ -18,7 +18,6 @@ from daemon.core.watchdog import bad_losses
 from daemon.logs import get_log
 from daemon.loops.context import Context, persistently
 from daemon.loops.curve import FullMetrics
-from daemon.loops.reading import LONGEST_AWAY_S
 from daemon.loops.recorder import Recorder
 from daemon.metrics import PROGRESS_EVENTS
 from daemon.ports import UnavailableError
@@ -148,14 +147,14 @@ class Tracker:
         self.heard_at = self._ctx.clock.monotonic()
         self.warn("log", None if why is None else f"log: {why}")
 
-    async def look_at_last(self) -> None:
-        """Look for checkpoints when the run has ended, and wait for a file system that is away, but not for ever."""
+    async def look_at_last(self, wait_s: float) -> None:
+        """Look for checkpoints when the run has ended, and wait so long for a file system that is away."""
         try:
             await persistently(
                 self._ctx,
                 "the look for checkpoints",
                 self.look_for_checkpoints,
-                limit_s=LONGEST_AWAY_S,
+                limit_s=wait_s,
                 job_id=self._job.id,
             )
         except UnavailableError as error:

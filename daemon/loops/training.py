@@ -19,7 +19,7 @@ from daemon.loops.context import Context, change_job, persistently
 from daemon.loops.draining import note_end
 from daemon.loops.fleet import memory_left_mib
 from daemon.loops.following import LEASE_RAN_OUT, follow, read_job, spawn, spec_of, wait_gone
-from daemon.loops.reading import LogReader
+from daemon.loops.reading import LONGEST_AWAY_S, LogReader
 from daemon.loops.recorder import Recorder
 from daemon.loops.resuming import likely_resumable
 from daemon.loops.tracking import Tracker
@@ -62,7 +62,7 @@ async def supervise_training(ctx: Context, job: TrainingJob) -> None:
     async with asyncio.TaskGroup() as group:
         writing = group.create_task(recorder.run(), name=f"recorder of {job.id}")
         end = await follow(run, reader, (watch.orders, watch.health, watch.checkpoints))
-        await tracker.look_at_last()
+        await tracker.look_at_last(0.0 if reader.away else LONGEST_AWAY_S)  # the devices have waited long enough
         end = await wait_gone(ctx, job.id, run, end, job.devices)
         recorder.close()
         await writing

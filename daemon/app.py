@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import Final
 
 from daemon.adapters.clock import SystemClock
-from daemon.adapters.device_setting import make_devices
+from daemon.adapters.device_setting import DriverSilentError, awaited_devices, make_devices
 from daemon.adapters.files import LocalFiles
 from daemon.adapters.http_endpoint import Answer, HttpEndpoint
 from daemon.adapters.mongo import MongoStore
@@ -27,9 +27,9 @@ from daemon.adapters.processes import LocalRuns
 from daemon.adapters.rabbit import RabbitBus
 from daemon.adapters.state_folder import state_folder
 from daemon.adapters.toolchain import SwiftToolchain
-from daemon.core.moves import stop_ordered
+from daemon.core.moves import export_stopped, stop_ordered
 from daemon.logs import get_log
-from daemon.loops.context import Context, Stage, change_job, persistently
+from daemon.loops.context import Context, Stage, change_job, persistently, reached
 from daemon.loops.draining import draining
 from daemon.loops.fleet import read_devices
 from daemon.loops.heartbeat import beat, come_online, go_offline, heartbeat
@@ -42,7 +42,7 @@ from daemon.loops.supervision import Supervision
 from daemon.loops.telemetry import telemetry
 from daemon.loops.wakeups import wakeups
 from daemon.metrics import DAEMON
-from daemon.ports import ToolchainError, UnavailableError
+from daemon.ports import Devices, ToolchainError, UnavailableError
 from daemon.prometheus import CONTENT_TYPE, PrometheusMeters
 from daemon.settings import Settings
 from schemas.enums import TrainingStatus
@@ -81,7 +81,7 @@ async def _connected(settings: Settings) -> AsyncGenerator[Context]:
         ca_file=settings.amqp_ca_path,
     )
     store = MongoStore(settings.mongodb_url.get_secret_value(), settings.mongodb_database)
-    devices = await asyncio.to_thread(make_devices, settings.devices, settings.node_id)
+    devices = await _devices(settings, store)
     meters = PrometheusMeters(DAEMON)
     ctx = Context(
         settings=settings,
@@ -107,6 +107,16 @@ async def _connected(settings: Settings) -> AsyncGenerator[Context]:
             await bus.close()
             await store.close()
             await devices.close()
+
+
+async def _devices(settings: Settings, store: MongoStore) -> Devices:
+    """This host's devices. A driver that has them no more keeps no daemon from watching what runs on them."""
+    try:
+        return await asyncio.to_thread(make_devices, settings.devices, settings.node_id)
+    except DriverSilentError as silent:
+        log.warning("driver_silent", str(silent))
+        node = await reached(SystemClock(), "the devices of before", lambda: store.get_node(settings.node_id))
+        return awaited_devices(silent, node.devices if node is not None else ())
 
 
 @contextlib.asynccontextmanager
@@ -155,7 +165,7 @@ async def serve(ctx: Context, stopping: asyncio.Event, ready: asyncio.Event) -> 
         await supervision.recover()
         async with (
             _finally("supervision", _supervision_budget_s(ctx), lambda: _let_go(ctx, supervision)),
-            _running(scheduling=scheduling(ctx, supervision.begin)),
+            _running(scheduling=scheduling(ctx, supervision.begin), unfollowed=supervision.look_after()),
             _running(finish=_Finish("intake", INTAKE_BUDGET_S, ctx.bus.stop_consuming), intake=intake(ctx)),
         ):
             ready.set()
@@ -202,10 +212,12 @@ async def _let_go(ctx: Context, supervision: Supervision) -> None:
 
 
 def _stopped(ctx: Context, job: TrainingJob) -> TrainingJob | None:
-    if job.status not in {TrainingStatus.STARTING, TrainingStatus.RUNNING}:
-        return None
-    order = StopOrder(grace_s=ctx.settings.stop_grace_seconds, save=True, requested_at=ctx.clock.now())
-    return stop_ordered(job, order, by=ctx.node_id)
+    grace_s, at, by = ctx.settings.stop_grace_seconds, ctx.clock.now(), ctx.node_id
+    if job.status in {TrainingStatus.STARTING, TrainingStatus.RUNNING}:
+        return stop_ordered(job, StopOrder(grace_s=grace_s, save=True, requested_at=at), by=by)
+    if job.internal.export_node_id == by:
+        return export_stopped(job, f"node {by} is stopping", grace_s=grace_s, at=at, by=by, again=True)
+    return None
 
 
 @dataclass(frozen=True, slots=True)

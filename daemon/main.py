@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined
 from daemon import __version__, checkup
 from daemon.adapters.device_setting import DeviceSettingError
 from daemon.adapters.state_folder import StateFolderTakenError
+from daemon.adapters.threads import LeftBehind
 from daemon.app import real_ports, serve
 from daemon.core.masking import mask
 from daemon.logs import configure, get_log
@@ -57,6 +58,7 @@ async def run(settings: Settings) -> None:
     """Run the daemon until SIGTERM or SIGINT; a second one ends the process at once."""
     stopping, ready = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(LeftBehind())
     current = asyncio.current_task()
 
     def on_signal(name: str) -> None:

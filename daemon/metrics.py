@@ -5,12 +5,19 @@ project, with three exceptions that are bounded as well: a job's id stands on th
 when it ends, nodes are as many as there are daemons, and routes are templates. There is no label `owner`: who may
 speak for others can bring any number of names, and each would multiply the series; `job.list` answers that question.
 
+A rate over a series that was not there before misses its first count. So the series that an alert may ask for stand
+at 0 from the start (`begins`), where their labels are few.
+
 `docs/reference/metrics.md` is made from this table, and `daemon.prometheus` is what counts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import product
+
+from schemas.commands import COMMANDS as COMMAND_NAMES
+from schemas.enums import ErrorCode, ExportStatus, ReplyErrorCode, TrainingStatus, TrainingType
 
 PREFIX = "swift_trainer_"
 
@@ -42,6 +49,8 @@ class Metric:
     """Upper bounds of a histogram."""
     read: bool = False
     """Its value is read when somebody asks, and not kept."""
+    begins: tuple[tuple[str, ...], ...] = ()
+    """Values of its labels, in their order, whose series stand at 0 from the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +62,14 @@ class Sample:
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-def _counter(name: str, text: str, *labels: str) -> Metric:
-    return Metric(PREFIX + name, Kind.COUNTER, text, labels)
+def _counter(name: str, text: str, *labels: str, begins: Iterable[tuple[str, ...]] = ()) -> Metric:
+    return Metric(PREFIX + name, Kind.COUNTER, text, labels, begins=tuple(begins))
 
 
-def _histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Metric:
-    return Metric(PREFIX + name, Kind.HISTOGRAM, text, labels, buckets)
+def _histogram(
+    name: str, text: str, buckets: tuple[float, ...], *labels: str, begins: Iterable[tuple[str, ...]] = ()
+) -> Metric:
+    return Metric(PREFIX + name, Kind.HISTOGRAM, text, labels, buckets, begins=tuple(begins))
 
 
 def _gauge(name: str, text: str, *labels: str) -> Metric:
@@ -74,26 +85,48 @@ NODE_UP = _gauge("node_up", "1 while a node's heartbeat is younger than its leas
 
 JOBS = _gauge("jobs", "Jobs in the store; every daemon shows all.", "training_type", "status")
 OUTBOX_DOCUMENTS = _gauge("outbox_documents", "Documents with events that wait for the broker, at most 1000.")
-JOBS_CREATED = _counter("jobs_created_total", "Jobs that this daemon stored.", "training_type")
+JOBS_CREATED = _counter(
+    "jobs_created_total", "Jobs that this daemon stored.", "training_type", begins=product(TrainingType)
+)
 JOBS_ENDED = _counter(
     "jobs_ended_total",
     "Jobs that this daemon moved to an end; error_code is empty unless they failed.",
     "training_type",
     "status",
     "error_code",
+    begins=(
+        *product(TrainingType, (TrainingStatus.COMPLETED, TrainingStatus.CANCELLED), ("",)),
+        *product(TrainingType, (TrainingStatus.FAILED,), ErrorCode),
+    ),
 )
 REQUEUES = _counter(
     "job_requeues_total",
     "Jobs put back into the queue after an attempt: retry, preemption, node_lost, resume.",
     "cause",
+    begins=product(("retry", "preemption", "node_lost", "resume")),
 )
-QUEUE_WAIT = _histogram("queue_wait_seconds", "From queued to claimed by this node.", PATIENT, "training_type")
+QUEUE_WAIT = _histogram(
+    "queue_wait_seconds",
+    "From queued to claimed by this node.",
+    PATIENT,
+    "training_type",
+    begins=product(TrainingType),
+)
 STOP = _histogram("stop_seconds", "From a stop order until no process of the job was left.", STOPPING)
-EXPORTS_ENDED = _counter("exports_ended_total", "Exports that ended on this node.", "status")
+EXPORTS_ENDED = _counter(
+    "exports_ended_total",
+    "Exports that ended on this node.",
+    "status",
+    begins=product((ExportStatus.COMPLETED, ExportStatus.FAILED)),
+)
 SPAWN = _histogram("spawn_seconds", "Starting a runner with its training or export.", QUICK, "kind")
 
 COMMANDS = _counter(
-    "commands_total", "Commands answered or buried; the outcome is ok or the error code.", "command", "outcome"
+    "commands_total",
+    "Commands answered or buried; the outcome is ok or the error code.",
+    "command",
+    "outcome",
+    begins=product(COMMAND_NAMES, ("ok", ReplyErrorCode.INTERNAL)),
 )
 COMMAND = _histogram("command_seconds", "From a command's delivery to its reply.", QUICK, "command")
 SCHEDULE = _histogram("schedule_seconds", "From the scheduler's wake-up to its plan applied.", QUICK)

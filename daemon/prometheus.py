@@ -42,6 +42,9 @@ class PrometheusMeters:
             for metric in kept
             if metric.kind is Kind.HISTOGRAM
         }
+        for metric in kept:
+            for values in metric.begins:
+                (self._counters.get(metric) or self._histograms[metric]).labels(*values)
 
     def add(self, metric: Metric, amount: float = 1.0, **labels: str) -> None:
         """Count."""

@@ -12,7 +12,8 @@ without `runner.json` tells whether a runner is just starting. Standard output i
 carries until then is why it could not be started.
 
 A host may hold a lease for all its runs (`lease.json` beside their records): where it runs out, because the daemon
-can no longer renew it, every runner ends its training, so that another host may start the job in peace.
+can no longer renew it, every runner ends its training, so that another host may start the job in peace. A lease that
+has run out before lets no training go; one that can't be read any more still ends when it was to end.
 
 The standard library alone, and little of it: it must start in milliseconds.
 """
@@ -37,6 +38,8 @@ DEFAULT_GRACE_S = 30.0
 TICK_S = 0.1
 IDLE_S = 5.0
 """Between looks for an order whose signal was lost: a daemon may die between writing `stop.json` and signalling."""
+LEASED_IDLE_S = 1.0
+"""The same where the host has a lease: that runs on while the host sleeps, and no wait here does."""
 RETRY_S = 1.0
 LEASE = "lease.json"
 EXEC_FAILED = 127
@@ -47,6 +50,10 @@ HEARD = (signal.SIGCHLD, signal.SIGUSR1, signal.SIGTERM)
 
 Process = tuple[int, int, str, str]
 """pid, parent, name, state."""
+
+
+class StartError(Exception):
+    """The training could not be started; the message says why."""
 
 
 # ---------------------------------------------------------------- records
@@ -108,17 +115,49 @@ def boot_id() -> str:
         return source.read().strip()
 
 
-def write_lease(folder: str, seconds: float) -> None:
-    """Let the runs whose records lie in this folder go on for so long, by the clock that counts a host's sleep too."""
-    until = time.clock_gettime(time.CLOCK_BOOTTIME) + seconds
+def lease_now() -> float:
+    """Now, by the clock of leases: it counts a host's sleep too."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def write_lease(folder: str, until: float) -> None:
+    """Let the runs whose records lie in this folder go on until then."""
     write_record(folder, LEASE, {"boot_id": boot_id(), "until": until})
 
 
-def lease_left_s(record: str) -> float:
-    """How long the run of this record may still go on; without end where its host has no lease."""
-    lease = read_record(os.path.dirname(record), LEASE)
-    until = lease.get("until") if lease is not None and lease.get("boot_id") == boot_id() else None
-    return until - time.clock_gettime(time.CLOCK_BOOTTIME) if isinstance(until, int | float) else NEVER
+class Lease:
+    """The lease of the host on which the run of a record lies, as far as it could be read."""
+
+    def __init__(self, record: str) -> None:
+        self._path = os.path.join(os.path.dirname(record), LEASE)
+        self._boot_id = boot_id()
+        self._until = NEVER
+        try:
+            self._look()
+        except (OSError, ValueError) as error:
+            raise StartError(f"can't read the lease of this host's runs: {error}") from None
+
+    def left_s(self) -> float:
+        """How long the run may still go on; without end where its host has no lease.
+
+        Only a lease that is certainly gone is none: where it can't be read, what was last read of it holds.
+        """
+        with contextlib.suppress(OSError, ValueError):
+            self._look()
+        return self._until - lease_now()
+
+    def _look(self) -> None:
+        try:
+            with open(self._path, encoding="utf-8") as source:
+                lease: dict[str, object] | list[object] | None = json.load(source)
+        except FileNotFoundError:
+            self._until = NEVER
+            return
+        told = lease if isinstance(lease, dict) else {}
+        until = told.get("until")
+        if not isinstance(until, int | float):
+            raise ValueError("it tells no time")  # noqa: TRY004  # what is read is wrong, not what it is read as
+        self._until = until if told.get("boot_id") == self._boot_id else NEVER
 
 
 # ---------------------------------------------------------------- the process tree
@@ -224,14 +263,11 @@ def send(pid: int, number: int) -> None:
 # ---------------------------------------------------------------- the start
 
 
-class StartError(Exception):
-    """The training could not be started; the message says why."""
-
-
-def start(record: str, log: str, cwd: str, argv: list[str]) -> int:
-    """Start the leader in a session of its own, both streams appended to the log; its process id.
+def start(record: str, log: str, cwd: str, argv: list[str], lease: Lease) -> tuple[int, bool]:
+    """Start the leader in a session of its own, both streams appended to the log; its process id, and whether it began.
 
     It is forked, recorded, and only then let go: a runner that dies in between leaves no training that nobody knows.
+    Where the host's lease has run out by then it is not let go, and ends without having been anything.
     """
     go_reading, go_writing = os.pipe()
     problem_reading, problem_writing = os.pipe()
@@ -247,7 +283,9 @@ def start(record: str, log: str, cwd: str, argv: list[str]) -> int:
         os.close(go_writing)
         os.waitpid(pid, 0)
         raise StartError(f"can't record the run: {error}") from None
-    os.write(go_writing, b"!")
+    begins = lease.left_s() > 0
+    if begins:
+        os.write(go_writing, b"!")
     os.close(go_writing)
     with os.fdopen(problem_reading, "rb") as source:
         problem = source.read().decode(errors="replace")
@@ -256,7 +294,7 @@ def start(record: str, log: str, cwd: str, argv: list[str]) -> int:
         with contextlib.suppress(OSError):  # for whoever adopts it; its starter reads the words below
             write_record(record, "exit.json", {"exit_code": EXEC_FAILED, "ended_at": time.time(), "note": problem})
         raise StartError(problem)
-    return pid
+    return pid, begins
 
 
 def _who(pid: int) -> dict[str, object]:
@@ -300,8 +338,9 @@ def _become(log: str, cwd: str, argv: list[str], go_reading: int, problem_writin
 class Runner:
     """One training, from its start to the last of its processes. All times are of the clock that never goes back."""
 
-    def __init__(self, record: str, leader: int) -> None:
+    def __init__(self, record: str, lease: Lease, leader: int, began: bool) -> None:
         self.record = record
+        self.lease = lease
         self.leader = leader
         self.exit_code: int | None = None
         self.ended_at: float | None = None
@@ -312,8 +351,8 @@ class Runner:
         """From then on every process gets SIGTERM, once."""
         self.kill_at = NEVER
         """From then on every process gets SIGKILL, until it is gone."""
-        self.fenced = False
-        """Ended because the host's lease had run out."""
+        self.fenced = not began
+        """The leader was ended, or never let go, because the host's lease had run out."""
         self._signalled = False
         self._termed: set[tuple[int, str]] = set()
 
@@ -322,9 +361,9 @@ class Runner:
         while self._reap():
             self._take_order()
             now = time.monotonic()
-            left_s = lease_left_s(self.record)
+            left_s = self.lease.left_s()
             if left_s <= 0:
-                self.fenced = True
+                self.fenced = self.fenced or self.exit_code is None  # a leader that ended by itself has its own end
                 self._press(now, now)
             if now >= self.kill_at + UNKILLABLE_S:
                 return below(os.getpid())
@@ -387,7 +426,8 @@ class Runner:
     def _sleep(self, lease_left_s: float) -> None:
         """Until something happens: a child ended, an order came, a time is there; while processes resist, shortly."""
         next_s = min(min(self.term_at, self.kill_at) - time.monotonic(), lease_left_s)
-        came = signal.sigtimedwait(HEARD, min(IDLE_S, next_s) if next_s > TICK_S else TICK_S)
+        idle_s = IDLE_S if lease_left_s == NEVER else LEASED_IDLE_S
+        came = signal.sigtimedwait(HEARD, min(idle_s, next_s) if next_s > TICK_S else TICK_S)
         if came is not None and came.si_signo != signal.SIGCHLD:
             self._signalled = True
 
@@ -419,7 +459,8 @@ def main(record: str, lock: int, log: str, cwd: str, argv: list[str]) -> None:
     """Run a training to the end of its last process."""
     try:
         prepare(record, lock)
-        runner = Runner(record, start(record, log, cwd, argv))
+        lease = Lease(record)
+        runner = Runner(record, lease, *start(record, log, cwd, argv, lease))
     except StartError as error:
         os.write(1, str(error).encode(errors="replace"))
         return

@@ -75,7 +75,8 @@ def open_desk(folder: Path, database: str, on_exit: str) -> Desk:
     }
     if defaults["SWIFT_TRAINER_DEVICES"] != "auto":
         defaults["OMP_NUM_THREADS"] = "1"  # torch's threads spin against each other where cores are shared
-    given = {name: os.environ[name] for name in (*defaults, CA_FILE) if name in os.environ}
+    more = (CA_FILE, "SWIFT_TRAINER_SWIFT_VERSION")
+    given = {name: os.environ[name] for name in (*defaults, *more) if name in os.environ}
     return Desk(folder, {**urls, **defaults, **given, "SWIFT_TRAINER_SWIFT_COMMAND": swift_command()})
 
 

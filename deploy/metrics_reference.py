@@ -12,6 +12,7 @@ The daemon shows its metrics at `/metrics` of `SWIFT_TRAINER_HTTP_HOST` and `SWI
 none), the gateway at `/metrics` of its own port. Both show the process's own beside them (`process_*`, `python_info`).
 What every daemon shows of all (`swift_trainer_jobs`, `swift_trainer_node_up`) is to be looked at with `max`, not `sum`;
 counters and histograms are each daemon's own, so `sum` them. A counter begins at 0 when its process does.
+The series that an alert counts are there from the start; the others come with their first count.
 """
 
 

@@ -12,7 +12,12 @@ command -v "$python" >/dev/null || fail "there is no $python; install Python 3.1
   || fail "$("$python" --version) is too old; install Python 3.11 or newer, or name one: PYTHON=python3.12 make ..."
 
 stamp=$(cat deploy/constraints/daemon.txt pyproject.toml | sha256sum | cut -d' ' -f1)
-if [ "$(cat .venv/.stamp 2>/dev/null)" = "$stamp" ]; then exit 0; fi
+is_made() { [ "$(cat .venv/.stamp 2>/dev/null)" = "$stamp" ]; }
+if is_made; then exit 0; fi
+
+exec 9< deploy/venv.sh
+flock 9  # a second `make` waits for the first instead of destroying its work; the lock needs no file of its own
+if is_made; then exit 0; fi
 
 printf 'venv: installing the daemon into .venv (once)\n' >&2
 unset PYTHONPATH VIRTUAL_ENV

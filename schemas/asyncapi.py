@@ -49,6 +49,7 @@ ABOUT = {
     "node.list": "All nodes with their state.",
     "node.drain": "Let a node start nothing new; its jobs finish, or give way at a deadline.",
     "node.resume": "Let a drained node start jobs again.",
+    "node.forget": "Leave a node that is gone for good out of all lists; one that comes back is in them again.",
     "system.status": "Whether broker, store and devices are well.",
 }
 

@@ -198,6 +198,8 @@ class LogsRequest(JobRef):
     """Byte offset to read from; a `next_offset` of an earlier answer. One inside a line means the whole line."""
     limit: Annotated[int, Field(ge=1, le=1024 * 1024)] = 65_536
     """Bytes at most, with `offset`; a line that is longer comes alone."""
+    max_lines: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Lines at most, with `offset`; the answer's `next_offset` is behind the last of them."""
 
 
 class EventsRequest(JobRef):
@@ -234,6 +236,13 @@ class NodeRef(Request):
     """Only these devices, by index; absent: the node (`node.resume`: and all its drained devices)."""
 
 
+class ForgetRequest(Request):
+    """`node.forget`: a node that is gone for good, and that no job is on any more."""
+
+    node_id: NodeId
+    """The node's id, as `node.list` shows it."""
+
+
 class DrainRequest(NodeRef):
     """`node.drain`."""
 
@@ -267,6 +276,7 @@ COMMANDS: dict[str, TypeAdapter[Any]] = {
     "node.list": TypeAdapter(Empty),
     "node.drain": TypeAdapter(DrainRequest),
     "node.resume": TypeAdapter(NodeRef),
+    "node.forget": TypeAdapter(ForgetRequest),
     "system.status": TypeAdapter(Empty),
 }
 
@@ -306,6 +316,7 @@ RESULTS: dict[str, TypeAdapter[Any]] = {
     "node.list": TypeAdapter(NodeList),
     "node.drain": TypeAdapter(NodeAccepted),
     "node.resume": TypeAdapter(NodeAccepted),
+    "node.forget": TypeAdapter(NodeAccepted),
     "system.status": TypeAdapter(SystemStatus),
 }
 """What each command answers in a reply's `result`."""

@@ -35,7 +35,7 @@ class JobData(Wire):
     labels: dict[str, str] = {}
     """The request's labels."""
     attempt: int = 0
-    """1 for the first start; one more each time it is queued again, by a retry, a resume or the loss of its node; 0 before."""
+    """1 for the first start, one more from each time it is queued again (a retry, a resume, a lost node); 0 before."""
 
 
 class StatusData(JobData):
@@ -54,9 +54,9 @@ class StatusData(JobData):
     exit_code: int | None = None
     """On an end: exit code of the attempt; negative: the signal that ended it."""
     processes_left: int | None = None
-    """On `cancelled` after a run: processes of the job that are still there (0)."""
+    """On `cancelled` after a run: processes of the job that are still there (0); null where nobody could look."""
     memory_left_mib: float | None = None
-    """On `cancelled` after a run on GPUs: device memory that the job's processes still hold (0), MiB."""
+    """On `cancelled` after a run on GPUs: memory that is still held on its devices (0), MiB; null where not known."""
 
 
 class CheckpointData(JobData):

@@ -60,10 +60,19 @@ class ExportOrder(Wire):
     quant_bits: int | None = None
     requested_at: datetime
     """UTC; the export's age among what waits for devices."""
-    stop: bool = False
-    """The daemon was told to end this export (its job is being deleted)."""
     trace: TraceContext | None = None
     """The span of the command that asked for it."""
+
+
+class ExportStop(Wire):
+    """An order to end an export that runs."""
+
+    grace_s: float
+    """Seconds between SIGTERM and SIGKILL."""
+    reason: str
+    """Who wants it ended, for a person."""
+    again: bool
+    """It is queued again at its end, for another node or a later start of this one."""
 
 
 class RememberedReply(Wire):
@@ -102,6 +111,7 @@ class Internal(Wire):
     """Set before the daemon itself ends this attempt, so that the next daemon knows why."""
     preemption: Preemption | None = None
     export_order: ExportOrder | None = None
+    export_stop: ExportStop | None = None
     export_node_id: str | None = None
     export_devices: tuple[int, ...] = ()
     export_attempt: int = 0
@@ -111,6 +121,8 @@ class Internal(Wire):
     """A retry's earliest start (UTC)."""
     avoid_devices: tuple[int, ...] = ()
     """Devices that the next attempt should not get, because the last one failed on them."""
+    avoid_node: str | None = None
+    """The node of `avoid_devices`; null in older documents: the node that ran it last."""
     resume_from: str | None = None
     """Checkpoint that the next attempt starts from."""
     log_offset: int = 0
@@ -148,7 +160,7 @@ class JobFields(BaseModel):
     devices: tuple[int, ...] = ()
     """Indices of the devices leased to it, or leased last."""
     attempt: int = 0
-    """1 for the first start; one more each time it is queued again, by a retry, a resume or the loss of its node; 0 before."""
+    """1 for the first start, one more from each time it is queued again (a retry, a resume, a lost node); 0 before."""
     wait_reason: str | None = None
     """Why a queued job waits."""
     created_at: datetime
@@ -164,7 +176,7 @@ class JobFields(BaseModel):
     log_file_path: str | None = None
     """The log file of all attempts, on its node."""
     progress: float = 0.0
-    """Percent, 0 to 100: 100 x current_step / total_steps; never falling within an attempt."""
+    """Percent: 100 x current_step / total_steps; never falling within an attempt, and 100 exactly when completed."""
     phase: Phase | None = None
     """What the newest attempt does, as told by its own output."""
     current_step: int = 0

@@ -49,6 +49,9 @@ class NodeInternal(Wire):
     """It was declared lost and has not come back: its jobs are to be requeued."""
     drained: bool = False
     """It was drained when it was declared lost."""
+    forgotten: bool = False
+    """An operator left it out: nothing shows it or counts on it, until it sends a heartbeat. Its document stays, with
+    the lease's epoch and the number of its events, so that one that is back is the node that it was."""
     vacates_at: datetime | None = None
     """It was drained with a deadline (UTC): what runs there then gives way."""
     outbox: tuple[OutboxEvent, ...] = ()

@@ -303,7 +303,9 @@ class Node(Wire):
     lost_after_seconds: float | None = None
     """Silent for so long, it is lost and its jobs go to other nodes; absent: they stay with it."""
     clock_skew_seconds: float | None = None
-    """How far its clock is behind that of the node that answers, as far as is known."""
+    """How far its clock is behind that of the node that answers, as far as is known; null for that node itself."""
+    store_skew_seconds: float | None = None
+    """How far the store's clock is behind its own, by its newest heartbeat; null where that took too long to tell."""
     versions: dict[str, str] = {}
     """By program: `swift-trainer`, `ms-swift`."""
     devices: tuple[Device, ...] = ()
@@ -316,13 +318,13 @@ class NodeList(Wire):
     """Result of `node.list`."""
 
     nodes: tuple[Node, ...]
-    """All that were ever seen."""
+    """All that were ever seen, but for those that were forgotten and have sent no heartbeat since."""
     total: int
     """How many."""
 
 
 class NodeAccepted(Wire):
-    """Result of `node.drain` and `node.resume`."""
+    """Result of `node.drain`, `node.resume` and `node.forget`."""
 
     node_id: str
     """The node's id."""
@@ -354,7 +356,7 @@ class SystemStatus(Wire):
     time: datetime | None = None
     """The clock of the node that answers (UTC)."""
     store_skew_seconds: float | None = None
-    """How far the store's clock is behind that."""
+    """How far the store's clock is behind that; null where it took too long to tell."""
 
 
 def faults_of(error: ValidationError, *, skip: int = 0) -> tuple[Fault, ...]:

@@ -3,7 +3,8 @@
 A bucket holds the points of 500 steps of one attempt, so no document grows for ever. Each value has a path of its own
 (`points.{step}.{name}`): a training record and an evaluation of one step merge, and writing one again changes nothing,
 in whichever order they come. Attempts have buckets of their own; where two logged the same step, the newer one counts,
-which the reader decides (`read_buckets`) and no writer has to know.
+which the reader decides (`read_buckets`) and no writer has to know. So it is with what an older attempt logged behind
+the first step of a newer one (`Newest`): that training was thrown away.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -51,6 +52,24 @@ def read_buckets(buckets: Sequence[Mapping[str, object]]) -> list[MetricPoint]:
                 {**fields, "step": int(step), "attempt": bucket["attempt"], "eval": evaluation}
             )
     return [points[step] for step in sorted(points)]
+
+
+class Newest:
+    """Of a curve that comes in step order, the points that no newer attempt has begun before or at.
+
+    A retry that begins anew, or falls back to an earlier checkpoint, is else followed by what the attempt before it had
+    reached. `attempt` is the newest one before the first point.
+    """
+
+    def __init__(self, attempt: int = 0) -> None:
+        self._attempt = attempt
+
+    def of(self, points: Iterable[MetricPoint]) -> Iterator[MetricPoint]:
+        """Those of the next ones that stand."""
+        for point in points:
+            if point.attempt >= self._attempt:
+                self._attempt = point.attempt
+                yield point
 
 
 def merged(older: MetricPoint | None, newer: MetricPoint) -> MetricPoint:

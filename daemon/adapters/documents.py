@@ -31,7 +31,15 @@ MAX_REPLIES = 20
 NOT_STARTED = frozenset({TrainingStatus.PENDING, TrainingStatus.QUEUED})
 """Where a job stands that may still wait for another."""
 
-HEARTBEAT_FIELDS = ("devices", "disks", "versions", "last_heartbeat", "started_at", "lost_after_seconds")
+HEARTBEAT_FIELDS = (
+    "devices",
+    "disks",
+    "versions",
+    "last_heartbeat",
+    "started_at",
+    "lost_after_seconds",
+    "store_skew_seconds",
+)
 
 _GUARDED = frozenset({"id", "status", "attempt", "internal", "export_status"})
 _GUARDED_INTERNAL = frozenset({"revision", "sequence", "outbox", "replies", "output_lock"})
@@ -205,6 +213,8 @@ WORK_FIELDS = (
     "not_before",
     "internal.not_before",
     "internal.avoid_devices",
+    "internal.avoid_node",
+    "node_id",
     "internal.export_order.requested_at",
 )
 """What `read_work` needs of a job's document."""
@@ -242,6 +252,7 @@ def _training(document: Mapping[str, object]) -> Work:
     internal = section(document, "internal")
     gpu_id = cast("str | None", document["gpu_id"])
     pinned = tuple(int(part) for part in gpu_id.split(",")) if gpu_id else ()
+    avoid_node = str(internal.get("avoid_node") or document.get("node_id"))
     return Work(
         job_id=str(document["_id"]),
         kind=WorkKind.TRAIN,
@@ -250,7 +261,7 @@ def _training(document: Mapping[str, object]) -> Work:
         count=len(pinned) or cast("int", document["gpu_count"]),
         pinned=pinned,
         not_before=_later(document.get("not_before"), internal.get("not_before")),
-        avoid=_indices(internal.get("avoid_devices")),
+        avoid=tuple((avoid_node, index) for index in _indices(internal.get("avoid_devices"))),
         training_type=str(document["training_type"]),
         owner=cast("str | None", document["owner"]),
         wait_reason=cast("str | None", document["wait_reason"]),

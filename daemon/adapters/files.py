@@ -6,15 +6,18 @@ stands a slow look at size and time, for file systems and limits where inotify s
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import shutil
+import stat
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from asyncinotify import Event, Inotify, Mask, Watch
 
 from daemon.logs import get_log
+from daemon.ports import UnavailableError
 from daemon.swift.checkpoints import STATE, Folder
 
 log = get_log("files")
@@ -22,6 +25,8 @@ log = get_log("files")
 MIB = 1024 * 1024
 MAX_TEXT = 16 * 1024 * 1024
 MASK = Mask.MODIFY | Mask.CREATE | Mask.MOVED_TO
+NOTHING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL})
+"""What the system says where nothing of the sort is there. Anything else (EIO, ESTALE, EACCES, ...) does not say it."""
 
 
 class FileWatch:
@@ -68,7 +73,7 @@ class LocalFiles:
 
     async def size(self, path: Path) -> int:
         """Bytes; 0 where there is no file."""
-        return (await asyncio.to_thread(_mark, path))[0]
+        return await asyncio.to_thread(_size, path)
 
     async def exists(self, path: Path) -> bool:
         """Whether something is there."""
@@ -177,15 +182,27 @@ def _mark(path: Path) -> tuple[int, int]:
     return (found.st_size, found.st_mtime_ns)
 
 
+def _unless_nothing(error: OSError, path: Path) -> None:
+    """Raise where the error does not say that nothing is there."""
+    if error.errno not in NOTHING:
+        raise UnavailableError(f"{path} can't be read: {error.strerror or error}") from error
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        _unless_nothing(error, path)
+        return 0
+
+
 def _read(path: Path, offset: int, limit: int) -> bytes:
     try:
         with path.open("rb") as source:
             source.seek(offset)
             return source.read(limit)
-    except (FileNotFoundError, NotADirectoryError):
-        return b""
-    except OSError as error:  # a network's file system has its moods; the next read may do
-        log.warning("read_failed", str(error), path=str(path))
+    except OSError as error:
+        _unless_nothing(error, path)
         return b""
 
 
@@ -216,9 +233,13 @@ def _free_mib(path: Path) -> float | None:
 
 def _exists(path: Path) -> bool:
     try:
-        return path.exists()
-    except OSError:
+        path.stat()
+    except ValueError:  # no path at all
         return False
+    except OSError as error:
+        _unless_nothing(error, path)
+        return False
+    return True
 
 
 def _names(path: Path) -> tuple[str, ...]:
@@ -230,12 +251,25 @@ def _names(path: Path) -> tuple[str, ...]:
 
 def _checkpoints(run_dir: Path) -> tuple[Folder, ...]:
     found: list[Folder] = []
-    for name in _names(run_dir):
-        path = run_dir / name
-        with contextlib.suppress(OSError):  # ms-swift may remove it meanwhile (save_total_limit)
-            if name.startswith("checkpoint-") and name[11:].isdigit() and path.is_dir() and not path.is_symlink():
+    for path in _saved(run_dir):
+        try:
+            if stat.S_ISDIR(path.lstat().st_mode):
                 found.append(_folder(path))
+        except PermissionError as error:  # somebody else's: no training of ours can go on from it either
+            log.warning("checkpoint_closed", str(error), path=str(path))
+        except OSError as error:  # ms-swift may remove it meanwhile (save_total_limit)
+            _unless_nothing(error, path)
     return tuple(found)
+
+
+def _saved(run_dir: Path) -> list[Path]:
+    """What is called as a checkpoint is."""
+    try:
+        names = os.listdir(run_dir)
+    except OSError as error:
+        _unless_nothing(error, run_dir)
+        return []
+    return [run_dir / name for name in names if name.startswith("checkpoint-") and name[11:].isdigit()]
 
 
 def _folder(path: Path) -> Folder:
@@ -258,6 +292,6 @@ def _declared_size(path: Path) -> int:
                 return 0
             header = json.loads(source.read(length))
         ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         return 0
     return 8 + length + max(ends, default=0)

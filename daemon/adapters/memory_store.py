@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from itertools import product
 
-from daemon.adapters.curves import merged, thin
+from daemon.adapters.curves import Newest, merged, thin
 from daemon.adapters.documents import (
     HEARTBEAT_FIELDS,
     MAX_REPLIES,
@@ -39,6 +39,11 @@ from schemas.jobs import Deletion, MetricPoint, TrainingJob
 from schemas.nodes import NodeRecord
 
 Hook = Callable[[str], Awaitable[None]]
+Now = Callable[[], datetime]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 async def _no_hook(name: str) -> None:
@@ -48,7 +53,8 @@ async def _no_hook(name: str) -> None:
 class MemoryStore:
     """`ports.Store` in this process; gone with it."""
 
-    def __init__(self, *, before_call: Hook = _no_hook, after_call: Hook = _no_hook) -> None:
+    def __init__(self, *, before_call: Hook = _no_hook, after_call: Hook = _no_hook, clock: Now = _now) -> None:
+        self._clock = clock
         self._before_call = before_call
         self._after_call = after_call
         self._jobs: dict[str, TrainingJob] = {}
@@ -76,7 +82,7 @@ class MemoryStore:
 
     async def now(self) -> datetime:
         async with self._call("now"):
-            return datetime.now(UTC)
+            return self._clock()
 
     async def close(self) -> None:
         async with self._call("close"):
@@ -253,7 +259,8 @@ class MemoryStore:
     async def points(self, job_id: str, after_step: int, max_points: int) -> list[MetricPoint]:
         async with self._call("points"):
             curve = self._points.get(job_id, {})
-            return thin([curve[step] for step in sorted(curve) if step > after_step], max_points)
+            standing = Newest().of(curve[step] for step in sorted(curve))
+            return thin([point for point in standing if point.step > after_step], max_points)
 
     # ------------------------------------------------------------ replies
 
@@ -284,7 +291,8 @@ class MemoryStore:
             if now.internal.epoch != node.internal.epoch:
                 return False
             heartbeat = {name: getattr(node, name) for name in HEARTBEAT_FIELDS}
-            self._put_node(now.model_copy(update=heartbeat))
+            internal = now.internal.model_copy(update={"forgotten": False})
+            self._put_node(now.model_copy(update={**heartbeat, "internal": internal}))
             return True
 
     async def get_node(self, node_id: str) -> NodeRecord | None:
@@ -309,7 +317,8 @@ class MemoryStore:
 
     async def nodes(self) -> list[NodeRecord]:
         async with self._call("nodes"):
-            return [self._nodes[node_id] for node_id in sorted(self._nodes)]
+            known = [self._nodes[node_id] for node_id in sorted(self._nodes)]
+            return [node for node in known if not node.internal.forgotten]
 
     # ------------------------------------------------------------ the dictionaries
 

@@ -29,7 +29,7 @@ from pymongo import ASCENDING, DESCENDING, UpdateOne, WriteConcern
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
 from daemon.adapters import mongo_queue
-from daemon.adapters.curves import Thinning, bucket_of, bucket_updates, read_buckets
+from daemon.adapters.curves import Newest, Thinning, bucket_of, bucket_updates, read_buckets
 from daemon.adapters.documents import (
     HEARTBEAT_FIELDS,
     HELD_FIELDS,
@@ -315,15 +315,18 @@ class MongoStore:
     async def points(self, job_id: str, after_step: int, max_points: int) -> list[MetricPoint]:
         thinning = Thinning(max_points)
         with self._reaching() as db:
+            before = {"job_id": job_id, "bucket": {"$lt": bucket_of(after_step)}}
+            attempts = cast("list[int]", await db.quick.metrics.distinct("attempt", before))
+            newest = Newest(max(attempts, default=0))
             cursor = db.quick.metrics.find({"job_id": job_id, "bucket": {"$gte": bucket_of(after_step)}})
             cursor = cursor.sort([("bucket", ASCENDING), ("attempt", ASCENDING)]).batch_size(_BUCKETS_PER_BATCH)
             same: list[Document] = []
             async for bucket in cursor:
                 if same and same[0]["bucket"] != bucket["bucket"]:
-                    thinning.add(_behind(after_step, read_buckets(same)))
+                    thinning.add(_behind(after_step, newest.of(read_buckets(same))))
                     same = []
                 same.append(bucket)
-            thinning.add(_behind(after_step, read_buckets(same)))
+            thinning.add(_behind(after_step, newest.of(read_buckets(same))))
         return thinning.result()
 
     # ------------------------------------------------------------ replies
@@ -360,7 +363,7 @@ class MongoStore:
         document = node_document(node)
         epochs = [node.internal.epoch, *([] if node.internal.epoch else [None])]  # None: written before there were any
         mine = {"_id": node.node_id, "internal.epoch": {"$in": epochs}}
-        heartbeat = {"$set": {name: document[name] for name in HEARTBEAT_FIELDS}}
+        heartbeat = {"$set": {**{name: document[name] for name in HEARTBEAT_FIELDS}, "internal.forgotten": False}}
         with self._reaching() as db:
             if (await db.quick.nodes.update_one(mine, heartbeat)).matched_count:
                 return True
@@ -389,7 +392,8 @@ class MongoStore:
 
     async def nodes(self) -> list[NodeRecord]:
         with self._reaching() as db:
-            return [read_node(document) for document in await db.nodes.find().sort("_id", ASCENDING).to_list(None)]
+            found = db.nodes.find({"internal.forgotten": {"$ne": True}}).sort("_id", ASCENDING)
+            return [read_node(document) for document in await found.to_list(None)]
 
     # ------------------------------------------------------------ the connection
 

@@ -10,8 +10,6 @@ a device, and what makes it unhealthy, is in `nvml_reading`; the driver's events
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
-from typing import TypeVar
 
 from daemon.adapters import nvml_calls
 from daemon.adapters.nvml_calls import NVML_ERROR
@@ -20,13 +18,13 @@ from daemon.adapters.nvml_faults import Faults
 from daemon.adapters.nvml_identities import Identities, gpu_of
 from daemon.adapters.nvml_reading import Reading, read_all, unreadable
 from daemon.adapters.nvml_topology import Topology
-from daemon.core.devices import DeviceFault
+from daemon.adapters.threads import in_thread
+from daemon.core.devices import DeviceFault, health
 from schemas.enums import DeviceState
 from schemas.events import Device
 
 READ_LIMIT_S = 10.0
 START_LIMIT_S = 30.0
-T = TypeVar("T")
 
 
 class NvmlError(Exception):
@@ -41,9 +39,11 @@ class NvmlDevices:
         node_id: str,
         indices: tuple[int, ...] | None,
         *,
+        had: frozenset[int] = frozenset(),
         read_limit_s: float = READ_LIMIT_S,
-        start_limit_s: float = START_LIMIT_S,
+        start_limit_s: float | None = START_LIMIT_S,
     ) -> None:
+        """`had` are indices that this host has had: one of them that is missing is out of use, and no wrong setting."""
         self._node_id = node_id
         self._read_limit_s = read_limit_s
         self._last: tuple[Device, ...] = ()
@@ -53,7 +53,7 @@ class NvmlDevices:
         self._faults = Faults()
         self._events: XidThread | None = None
         count = _start(start_limit_s)
-        missing = sorted(set(indices or ()) - set(range(count)))
+        missing = sorted(set(indices or ()) - set(range(count)) - had)
         if missing:
             named = ", ".join(map(str, missing))
             there = f"0 to {count - 1}" if count else "none"
@@ -79,7 +79,7 @@ class NvmlDevices:
         if self._reading is not None:
             await _wait_until(until_s, self._reading)
         if self._reading is None or self._reading.done():
-            self._reading = _in_thread(lambda: read_all(self._node_id, self._indices, self._topology, self._identities))
+            self._reading = in_thread(self._read_all, "nvml")
         if await _wait_until(until_s, self._reading):
             readings = self._reading.result()
             self._faults.read(readings)
@@ -88,6 +88,9 @@ class NvmlDevices:
         reason = f"the driver has not answered for {self._read_limit_s:g} s"
         known = self._last or tuple(unreadable(self._node_id, index, reason) for index in self._indices)
         return tuple(device.model_copy(update={"state": DeviceState.UNHEALTHY, "reason": reason}) for device in known)
+
+    def _read_all(self) -> tuple[Reading, ...]:
+        return read_all(self._node_id, self._indices, self._topology, self._identities)
 
     async def faults(self) -> tuple[DeviceFault, ...]:
         """Wait for what tells that devices are sick; the first call begins to listen to the driver's events."""
@@ -109,15 +112,14 @@ class NvmlDevices:
 
     async def check(self) -> str:
         """`ok`, or which devices are unhealthy."""
-        bad = [device for device in await self.read() if device.state is DeviceState.UNHEALTHY]
-        return "; ".join(f"device {device.index}: {device.reason}" for device in bad) or "ok"
+        return health(await self.read())
 
     async def close(self) -> None:
         """Let go of NVML, unless a thread hangs in it."""
         if self._events is not None:
             self._events.stop()
         if self._reading is None or self._reading.done():
-            await asyncio.wait({_in_thread(self._stop)}, timeout=self._read_limit_s)
+            await asyncio.wait({in_thread(self._stop, "nvml stop")}, timeout=self._read_limit_s)
 
     def _stop(self) -> None:
         if self._events is None or self._events.ended():
@@ -125,8 +127,8 @@ class NvmlDevices:
                 nvml_calls.stop()
 
 
-def _start(limit_s: float) -> int:
-    """Begin with NVML; the number of devices. Raises `NvmlError`."""
+def _start(limit_s: float | None) -> int:
+    """Begin with NVML, however long it takes where there is no limit; the number of devices. Raises `NvmlError`."""
     found: list[int | Exception] = []
 
     def begin() -> None:
@@ -138,7 +140,7 @@ def _start(limit_s: float) -> int:
     thread = threading.Thread(target=begin, name="nvml start", daemon=True)
     thread.start()
     thread.join(limit_s)
-    answer = found[0] if found else TimeoutError(f"nothing for {limit_s:g} s")
+    answer = found[0] if found else TimeoutError(f"nothing for {limit_s or 0:g} s")
     if isinstance(answer, Exception):
         raise NvmlError(
             f"NVML does not answer ({answer}): is the NVIDIA driver installed, and can this user use it (nvidia-smi)? "
@@ -152,30 +154,3 @@ async def _wait_until(until_s: float, reading: "asyncio.Future[tuple[Reading, ..
     left_s = max(0.0, until_s - asyncio.get_running_loop().time())
     done, _ = await asyncio.wait({reading}, timeout=left_s)
     return bool(done)
-
-
-def _in_thread(call: Callable[[], T]) -> "asyncio.Future[T]":
-    """Do it in a thread that the interpreter does not wait for at its end, as it would for an executor's."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def tell(result: T | None, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # pyright: ignore[reportArgumentType]  # no error: it is the result
-
-    def run() -> None:
-        result: T | None = None
-        error: BaseException | None = None
-        try:
-            result = call()
-        except Exception as raised:
-            error = raised
-        with contextlib.suppress(RuntimeError):  # the loop may have ended meanwhile
-            loop.call_soon_threadsafe(tell, result, error)
-
-    threading.Thread(target=run, name="nvml", daemon=True).start()
-    return future

@@ -60,6 +60,8 @@ class Memory:
     total_mib: float
     used_mib: float
     free_mib: float
+    with_drivers_share: bool
+    """Whether the driver counts what it keeps for itself as used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +126,10 @@ def handle(index: int) -> Handle:
 def memory(device: Handle) -> Memory:
     """Memory in use; without the driver's own share, where the driver can tell that apart (since version 510)."""
     found = or_none(lambda: _nvml.nvmlDeviceGetMemoryInfo(device, version=_nvml.nvmlMemory_v2))
+    old = found is None
     if found is None:
         found = _nvml.nvmlDeviceGetMemoryInfo(device)
-    return Memory(found.total / MIB, found.used / MIB, found.free / MIB)
+    return Memory(found.total / MIB, found.used / MIB, found.free / MIB, with_drivers_share=old)
 
 
 def utilization(device: Handle) -> float:
@@ -250,6 +253,11 @@ def free_events(events: EventSet) -> None:
     """Wait there no more. One that a driver has forgotten is no error."""
     with contextlib.suppress(NVML_ERROR):
         _nvml.nvmlEventSetFree(events)
+
+
+def is_unknown(error: Exception) -> bool:
+    """Whether the driver knows no device of the index that it was asked for."""
+    return _code(error) == _nvml.NVML_ERROR_INVALID_ARGUMENT
 
 
 def is_refusal(error: Exception) -> bool:

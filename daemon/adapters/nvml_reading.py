@@ -15,7 +15,7 @@ from daemon.adapters import nvml_calls
 from daemon.adapters.nvml_calls import NVML_ERROR, Handle, Process, or_none
 from daemon.adapters.nvml_identities import Identities
 from daemon.adapters.nvml_topology import Peers, Topology
-from daemon.core.devices import SeenProcess, age_text
+from daemon.core.devices import OldDriversDevice, SeenProcess, age_text
 from daemon.logs import get_log
 from schemas.enums import DeviceState
 from schemas.events import Device, DeviceProcess
@@ -26,6 +26,7 @@ NO_INSTANCE = (
     "it is in MIG mode and has no instance to run on; make some (nvidia-smi mig -i {index} -cgi PROFILES -C), end that "
     "mode (nvidia-smi -i {index} -mig 0), or leave it out of SWIFT_TRAINER_DEVICES"
 )
+NOT_THERE = "the driver has no device of this index: has one fallen off the bus (nvidia-smi -L)?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def _read_gpu(node_id: str, index: int, identities: Identities) -> list[Reading]
     try:
         return _read(node_id, index, nvml_calls.handle(index), identities)
     except NVML_ERROR as error:
-        reason = f"NVML: {error}"
+        reason = NOT_THERE if nvml_calls.is_unknown(error) else f"NVML: {error}"
     except Exception as error:  # what one device answers must not take the others with it
         log.crash("device_unreadable", "an answer that is not understood", error, index=index)
         reason = f"its answer is not understood: {type(error).__name__}: {error}"
@@ -87,7 +88,8 @@ def _read(node_id: str, index: int, handle: Handle, identities: Identities) -> l
 def _device(node_id: str, index: int, handle: Handle, gpu: Handle, fault: str | None) -> Device:
     """A GPU, or an instance of it: that has the sensors and the memory errors of the whole."""
     memory = nvml_calls.memory(handle)
-    return Device(
+    kind = OldDriversDevice if memory.with_drivers_share else Device
+    return kind(
         node_id=node_id,
         index=index,
         uuid=or_none(lambda: nvml_calls.uuid(handle)),

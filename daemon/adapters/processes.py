@@ -6,6 +6,9 @@ runner that was killed leaves no `exit.json`; then what is left of its run is fo
 ended, and the run is lost.
 
 The runner is no child of asyncio: its transports kill what they started when they are dropped, and this must live on.
+
+What may block has a thread of its own each time, and none of asyncio's: a file system that hangs somewhere else, with
+all those threads in it, must not keep the lease from being renewed.
 """
 
 import asyncio
@@ -26,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from daemon import runner
+from daemon.adapters.threads import in_thread
 from daemon.logs import get_log
 from daemon.ports import RunEnd, RunSpec, SpawnError, UnavailableError
 
@@ -42,6 +46,7 @@ LEFT_POLL_S = 0.1
 RUN_MARK = "SWIFT_TRAINER_RUN_ID"
 """Beside the contract's marks: tells an export's processes from a training's."""
 PORTS_REMEMBERED = 64
+THREAD = "runs"
 SAID_BYTES = 4096
 LOCK = 3
 """The descriptor by which the runner inherits the lock."""
@@ -55,26 +60,33 @@ class LocalRuns:
         self._folder = state_dir.absolute() / "runs"
         self._python = python
         self._ports: list[int] = []
+        self._leasing = asyncio.Lock()
 
     async def spawn(self, spec: RunSpec) -> "LocalRun":
         """Start a run. One of this id that was started before is taken up instead.
 
-        All of it happens in a thread: a cancelled daemon does not leave half a start behind.
+        All of it happens in a thread, which goes on where the daemon is cancelled. A start that the daemon's end cuts
+        off is waited for by the next one (`adopt`).
         """
-        return await asyncio.to_thread(_spawn, self._record(spec.run_id), spec, self._python)
+        record = self._record(spec.run_id)
+        return await in_thread(lambda: _spawn(record, spec, self._python), THREAD)
 
     async def adopt(self, run_id: str) -> "LocalRun | None":
         """Take up a run by its record. One that an earlier daemon was just starting is waited for."""
-        return await asyncio.to_thread(_adopt, self._record(run_id), run_id)
+        record = self._record(run_id)
+        return await in_thread(lambda: _adopt(record, run_id), THREAD)
 
     async def forget(self, run_id: str) -> None:
         """Remove a record."""
-        await asyncio.to_thread(shutil.rmtree, self._record(run_id), ignore_errors=True)
+        record = self._record(run_id)
+        await in_thread(lambda: shutil.rmtree(record, ignore_errors=True), THREAD)
 
     async def lease(self, seconds: float | None) -> None:
         """Write or take away the host's lease, which the runners look at. Raises `UnavailableError`."""
+        until = None if seconds is None else runner.lease_now() + seconds  # now: the thread may begin late
         try:
-            await asyncio.to_thread(_lease, self._folder, seconds)
+            async with self._leasing:
+                await in_thread(lambda: _lease(self._folder, until), THREAD)
         except OSError as error:
             raise UnavailableError(
                 f"the lease of this host's runs can't be renewed ({error}); they end when it runs out: "
@@ -83,7 +95,7 @@ class LocalRuns:
 
     async def known(self) -> tuple[str, ...]:
         """The ids of all records."""
-        return await asyncio.to_thread(_known, self._folder)
+        return await in_thread(lambda: _known(self._folder), THREAD)
 
     async def free_port(self) -> int:
         """A TCP port that nobody listens on and that was not handed out lately."""
@@ -101,13 +113,13 @@ class LocalRuns:
         return self._folder / run_id
 
 
-def _lease(folder: Path, seconds: float | None) -> None:
+def _lease(folder: Path, until: float | None) -> None:
     path = folder / runner.LEASE
-    if seconds is None:
+    if until is None:
         path.unlink(missing_ok=True)
         return
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    runner.write_lease(str(folder), seconds)
+    runner.write_lease(str(folder), until)
 
 
 def _known(folder: Path) -> tuple[str, ...]:
@@ -276,7 +288,7 @@ class LocalRun:
     async def stop(self, *, grace_s: float, save: bool) -> None:
         """Order the stop: written first, then the runner is told."""
         if self._end is None:
-            await asyncio.to_thread(self._order_stop, grace_s, save)
+            await in_thread(lambda: self._order_stop(grace_s, save), THREAD)
 
     def _order_stop(self, grace_s: float, save: bool) -> None:
         if (self._folder / "exit.json").exists():
@@ -325,7 +337,7 @@ class LocalRun:
             os.close(number)
 
     async def _read_end(self) -> RunEnd:
-        end = await asyncio.to_thread(_read, self._folder, "exit.json")
+        end = await in_thread(lambda: _read(self._folder, "exit.json"), THREAD)
         self._reap_runner()
         if "exit_code" in end:
             at = datetime.fromtimestamp(float(end.get("ended_at") or time.time()), UTC)
@@ -358,7 +370,7 @@ class LocalRun:
         deadline = time.monotonic() + wait_s
         told: set[tuple[int, str]] = set()
         while True:
-            found = await asyncio.to_thread(self._left)
+            found = await in_thread(self._left, THREAD)
             for process in found:
                 if number == signal.SIGKILL or process not in told:
                     runner.send(process[0], number)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from daemon.cli.completing import beginnings
 from daemon.cli.output import show_document
 from daemon.cli.session import EXIT_USAGE, Url, fail, run
 from daemon.client import Client
@@ -14,7 +15,10 @@ from schemas.commands import COMMANDS
 
 
 def call(
-    command: Annotated[str, typer.Argument(help="a command of the contract: " + ", ".join(COMMANDS))],
+    command: Annotated[
+        str,
+        typer.Argument(help="a command of the contract: " + ", ".join(COMMANDS), autocompletion=beginnings(COMMANDS)),
+    ],
     body: Annotated[str, typer.Argument(help="JSON, the path of a JSON file, or - for standard input")] = "{}",
     *,
     message_id: Annotated[str | None, typer.Option(help="makes it idempotent: the same id again has no effect")] = None,

@@ -1,16 +1,17 @@
-"""Completion in the shell: ids of jobs and nodes, asked for over the bus in a bounded time. What goes wrong is silent.
+"""Completion in the shell: names, and ids that are asked for over the bus in a bounded time. What goes wrong is silent.
 
 Files are completed by the shell itself, where nothing is offered here.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeAlias
 
 import typer
 from pydantic import ValidationError
 
+from daemon.cli.dead_letters import dead_letters
 from daemon.cli.output import safe
 from daemon.client import Client, ClientError, RefusedError
 from daemon.settings import Settings
@@ -41,6 +42,25 @@ def node_ids(ctx: typer.Context, incomplete: str) -> Offer:
         return [(node.node_id, node.state) for node in (await client.nodes()).nodes]
 
     return _offered(ctx, incomplete, ask)
+
+
+def letter_ids(ctx: typer.Context, incomplete: str) -> Offer:
+    """The dead letters whose ids begin so, each with its command and the reason."""
+
+    async def ask(client: Client) -> Offer:
+        async with dead_letters(client) as desk:
+            return [(letter.letter_id, f"{letter.command} {letter.reason}") for letter in desk.letters]
+
+    return _offered(ctx, incomplete, ask)
+
+
+def beginnings(words: Iterable[str]) -> Callable[[str], list[str]]:
+    """Completion among words that are known here."""
+
+    def offered(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return offered
 
 
 def _offered(ctx: typer.Context, incomplete: str, ask: Ask) -> Offer:

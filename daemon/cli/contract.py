@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 from pydantic import TypeAdapter
 
+from daemon.cli.completing import beginnings
 from daemon.cli.output import say, show_document, show_fields
 from daemon.cli.session import EXIT_USAGE, AsJson, Url, fail, run
 from daemon.client import Client
@@ -34,9 +35,17 @@ def params(training_type: TrainingType, *, as_json: AsJson = False, url: Url = N
 
 
 def schema(
-    name: Annotated[str | None, typer.Argument(help="llm, vlm, or a command; without it, the names")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="llm, vlm, or a command; without it, the names", autocompletion=beginnings(REQUESTS)),
+    ] = None,
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Print the JSON Schema of a request. Needs no broker."""
+    if name is None and as_json:
+        show_document(list(REQUESTS))
+        return
     if name is None:
         for known in REQUESTS:
             say(known)

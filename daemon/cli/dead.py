@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from daemon.amqp import readable
+from daemon.cli.completing import letter_ids
 from daemon.cli.dead_letters import MOST, Desk, Letter, dead_letters
 from daemon.cli.output import say, show_document, show_fields, show_line, show_table
 from daemon.cli.session import EXIT_REFUSED, EXIT_USAGE, AsJson, Url, fail, run
@@ -13,7 +14,10 @@ from daemon.client import Client, Json
 app = typer.Typer(
     help="Look at dead letters (commands that could not be understood), requeue or drop them.", no_args_is_help=True
 )
-LetterIds = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="as `dead list` shows them")]
+LetterId = Annotated[str, typer.Argument(metavar="ID", help="as `dead list` shows it", autocompletion=letter_ids)]
+LetterIds = Annotated[
+    list[str] | None, typer.Argument(metavar="ID...", help="as `dead list` shows them", autocompletion=letter_ids)
+]
 All = Annotated[bool, typer.Option("--all", help="all of them")]
 
 
@@ -37,7 +41,7 @@ def list_dead(*, as_json: AsJson = False, url: Url = None) -> None:
 
 
 @app.command()
-def show(letter_id: Annotated[str, typer.Argument(metavar="ID")], *, as_json: AsJson = False, url: Url = None) -> None:
+def show(letter_id: LetterId, *, as_json: AsJson = False, url: Url = None) -> None:
     """Show a dead letter with its body."""
 
     async def act(client: Client) -> None:

@@ -14,6 +14,7 @@ import typer
 from daemon.cli.dead_letters import count_dead
 from daemon.cli.findings import (
     ADVICE,
+    NO_BROKER,
     NO_DAEMON,
     RIGHTS_PAGE,
     Finding,
@@ -59,7 +60,7 @@ async def _examined(connect: Connect) -> tuple[int, list[Finding]]:
         async with connect() as client:
             pass
     except BrokerAwayError as error:
-        return EXIT_NO_ANSWER, [Finding("broker", Verdict.WRONG, str(error), ADVICE["broker"])]
+        return EXIT_NO_ANSWER, [Finding("broker", Verdict.WRONG, str(error), NO_BROKER)]
     try:
         async with connect() as client:
             found = await _of_the_whole(client)

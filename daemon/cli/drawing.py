@@ -14,11 +14,11 @@ from rich.text import Text
 from daemon.cli.figures import duration_text, gpu_short, gpu_texts, rate_text, sparkline
 from daemon.cli.job_view import JobView
 from daemon.cli.output import cell_text, safe
+from daemon.cli.tables import short_id
 from schemas.enums import ExportStatus, TrainingStatus
 
 BAR_WIDTH = 24
 STATE_WIDTH = 13
-ID_SHOWN = 8
 ROWS_AROUND = 4
 """Lines of the terminal that the table's rows leave: its head, what is not shown, the counts, the prompt."""
 WIDE, WIDER = 100, 130
@@ -84,11 +84,6 @@ def plain_line(view: JobView) -> str:
     """Where a running job stands, in one line for a pipe."""
     loss = [] if view.loss is None else [f"loss {view.loss:.4f}"]
     return "  ".join([view.doing, *_pace(view), *loss, *gpu_texts(view.gpus)])
-
-
-def short_id(job_id: str) -> str:
-    """As much of an id as a table shows; it is enough for every command, where it is unique."""
-    return job_id[:ID_SHOWN]
 
 
 def _columns(views: Sequence[JobView], width: int, *, ascii_only: bool) -> Mapping[str, Sequence[RenderableType]]:

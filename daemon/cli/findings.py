@@ -21,6 +21,7 @@ ADVICE = {
     "devices": "look at `swift-trainer gpus`, and at nvidia-smi on the node",
     "swift": "look at SWIFT_TRAINER_SWIFT_COMMAND; `swift-trainerd --check` on the node says more",
 }
+NO_BROKER = "start RabbitMQ (systemctl status rabbitmq-server), or correct SWIFT_TRAINER_AMQP_URL (or --url) here"
 NO_DAEMON = "start swift-trainerd (systemctl status swift-trainer); its log says why it ended"
 
 
@@ -129,9 +130,10 @@ def _of_node(node: Json) -> Finding:
     name, reason = f"node {node['node_id']}", node["reason"]
     if node["state"] == NodeState.OFFLINE:
         said = f"offline, last heard of {age_text(node['last_heartbeat'])} ago" + (f": {reason}" if reason else "")
-        return Finding(name, Verdict.WRONG, said, "start swift-trainerd there; its log says why it ended")
+        gone = f"or, if it is gone for good, `swift-trainer forget {node['node_id']}`"
+        return Finding(name, Verdict.WRONG, said, f"start swift-trainerd there (its log says why it ended), {gone}")
     if node["state"] == NodeState.DRAINED:
-        said = "drained" + (f": {reason}" if reason else "")
+        said = "drained" + (f": {reason.removeprefix('drained: ')}" if reason else "")
         return Finding(name, Verdict.NOTE, said, f"`swift-trainer undrain {node['node_id']}` when it may work again")
     return Finding(name, Verdict.OK, f"{node['state']}, {len(node['devices'])} devices")
 

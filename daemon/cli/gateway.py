@@ -66,13 +66,18 @@ def add(
     *,
     role: Annotated[str, typer.Option(help="read, submit (creates, and acts on its owner's jobs) or operate")],
     owner: Annotated[str | None, typer.Option(help="owner of the jobs that it creates")] = None,
+    as_json: AsJson = False,
     file: TokensPath = None,
 ) -> None:
     """Make a token and print it: this once, because only its hash is kept."""
     try:
-        typer.echo(_tokens(file).add(name, role, owner))
+        token = _tokens(file).add(name, role, owner)
     except TokenError as error:
         fail(str(error), EXIT_REFUSED)
+    if as_json:
+        show_document({"name": name, "role": role, "owner": owner, "token": token})
+    else:
+        typer.echo(token)
 
 
 @token_app.command("list")
@@ -93,13 +98,21 @@ def list_tokens(*, as_json: AsJson = False, file: TokensPath = None) -> None:
 
 
 @token_app.command("remove")
-def remove(name: Annotated[str, typer.Argument(help="as `token list` shows it")], *, file: TokensPath = None) -> None:
+def remove(
+    name: Annotated[str, typer.Argument(help="as `token list` shows it")],
+    *,
+    as_json: AsJson = False,
+    file: TokensPath = None,
+) -> None:
     """Let a token open nothing from now on."""
     try:
         _tokens(file).remove(name)
     except TokenError as error:
         fail(str(error), EXIT_REFUSED)
-    say(f"removed {name}")
+    if as_json:
+        show_document({"name": name, "action": "removed"})
+    else:
+        say(f"removed {name}")
 
 
 def _tokens(file: Path | None) -> TokenFile:

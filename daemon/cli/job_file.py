@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from typing import cast
 
 import yaml
+from pydantic import ValidationError
 
-from schemas.kinds import LLMTrainingJobCreateRequest, VLMTrainingJobCreateRequest
-from schemas.replies import Fault, Loc
+from daemon.client import RefusedError
+from schemas.enums import ReplyErrorCode
+from schemas.kinds import CREATE_REQUEST, LLMTrainingJobCreateRequest, VLMTrainingJobCreateRequest
+from schemas.replies import Fault, Loc, faults_of
 
 SHORT_NAMES = {"lr": "learning_rate"}
 UNKNOWN_FIELD = "is not a field here"
@@ -79,6 +82,19 @@ class JobFile:
         known = FIELDS.get(self.request.get("training_type"), [])
         meant = difflib.get_close_matches(str(fault.loc[0]), known, 1)
         return f"{said}; did you mean {meant[0]}?" if meant else said
+
+
+def check(request: Mapping[str, object]) -> None:
+    """Raises `RefusedError` as the daemon would, where the models refuse a request: so it is not sent in vain.
+
+    What only the daemon knows (paths, ms-swift's options, quotas) it says itself.
+    """
+    try:
+        CREATE_REQUEST.validate_json(json.dumps(request))
+    except ValidationError as error:
+        faults = faults_of(error, skip=1 if request.get("training_type") in FIELDS else 0)
+        where = ".".join(map(str, faults[0].loc)) or "the body"
+        raise RefusedError(ReplyErrorCode.INVALID_REQUEST, f"{where}: {faults[0].message}", faults) from None
 
 
 def read_job(text: str, settings: Iterable[str] = ()) -> JobFile:

@@ -21,6 +21,8 @@ from schemas.events import (
 )
 from schemas.jobs import TrainingJob
 
+EXPORTING = "exporting"
+"""What a job does that has ended, and whose export is under way."""
 CURVE_POINTS = 64
 """Values of a curve that are kept; twice a line's width at most."""
 
@@ -88,7 +90,7 @@ class JobView:
     def doing(self) -> str:
         """One word: the phase while it runs, `exporting`, or its status."""
         if self.status in ENDED and self.export in EXPORT_UNDER_WAY:
-            return "exporting"
+            return EXPORTING
         if self.status is TrainingStatus.RUNNING and self.phase is not None:
             return self.phase.value
         return self.status.value

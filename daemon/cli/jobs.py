@@ -7,14 +7,27 @@ import typer
 
 from daemon.cli.following import follow_job
 from daemon.cli.ids import full_id
-from daemon.cli.output import age_text, safe, say, show_document, show_fields, show_table
+from daemon.cli.output import age_text, safe, say, show_document, show_fields, show_line
 from daemon.cli.session import EXIT_REFUSED, AsJson, JobId, Url, run
+from daemon.cli.tables import Column, Excess, show_fitted
 from daemon.client import Client, Json
 from schemas.enums import ExportStatus, TrainingStatus, TrainingType
 
 Watch = Annotated[bool, typer.Option("--watch", help="follow it to its end; exit with 1 if it fails")]
 
-COLUMNS = ("JOB", "TYPE", "STATUS", "PROGRESS", "LOSS", "NODE", "DEVICES", "OWNER", "AGE", "MODEL", "LABELS")
+COLUMNS = (
+    Column("JOB", 0, ids=True),
+    Column("TYPE", 10),
+    Column("STATUS", 1),
+    Column("PROGRESS", 2),
+    Column("LOSS", 5),
+    Column("NODE", 6, Excess.CUT, least=12),
+    Column("DEVICES", 8),
+    Column("OWNER", 7),
+    Column("AGE", 4),
+    Column("MODEL", 3, Excess.CUT_FRONT, least=16),
+    Column("LABELS", 9, Excess.CUT, least=12),
+)
 SHOWN_FIRST = (
     "id", "training_type", "status", "wait_reason", "error_code", "error_message", "exit_code", "warnings", "owner",
     "labels", "priority", "node_id", "devices", "attempt", "phase", "progress", "current_step", "total_steps",
@@ -44,13 +57,29 @@ def list_jobs(
         if as_json:
             show_document(found)
             return
-        show_table(COLUMNS, map(_row, found["jobs"]), empty="no jobs")
+        show_fitted(COLUMNS, map(_row, found["jobs"]), empty=nothing_on(page, size, found["total"]))
         if found["total"] > page * size:
-            say(
-                f"page {page} of {-(-found['total'] // size)}; {found['total']} jobs in all, --page {page + 1} for more"
-            )
+            of = pages(found["total"], size)
+            say(f"page {page} of {of}; {_jobs(found['total'])} in all, --page {page + 1} for more")
 
     run(url, act)
+
+
+def nothing_on(page: int, size: int, total: int) -> str:
+    """What is said where a page has no jobs."""
+    if not total:
+        return "no jobs"
+    last = pages(total, size)
+    return f"no jobs on page {page}; {_jobs(total)} in all, on page{'s 1 to' if last > 1 else ''} {last}"
+
+
+def pages(total: int, size: int) -> int:
+    """Pages of a size that so many jobs fill."""
+    return -(-total // size)
+
+
+def _jobs(number: int) -> str:
+    return "1 job" if number == 1 else f"{number} jobs"
 
 
 def _row(job: Json) -> tuple[object, ...]:
@@ -142,7 +171,7 @@ def _order(command: str, job: str, body: Json, *, as_json: bool, url: str | None
 
     async def act(client: Client) -> None:
         job_id = await full_id(client, job)
-        show_accepted(await client.call(command, {"job_id": job_id, **body}), as_json=as_json)
+        show_accepted(await client.call(command, {"job_id": job_id, **body}), as_json=as_json, alone=not watch)
         if watch:
             ended = await follow_job(client, job_id, as_json=as_json)
             exported = ended.export is ExportStatus.COMPLETED
@@ -152,10 +181,10 @@ def _order(command: str, job: str, body: Json, *, as_json: bool, url: str | None
     run(url, act)
 
 
-def show_accepted(result: Json, *, as_json: bool) -> None:
-    """Say what a command that changed a job did."""
+def show_accepted(result: Json, *, as_json: bool, alone: bool) -> None:
+    """Say what a command that changed a job did; as a line of JSON where it does not stand alone."""
     if as_json:
-        show_document(result)
+        (show_document if alone else show_line)(result)
     else:
         position = result.get("queue_position")
         say(f"{result['job_id']}: {result['message']}" + (f" (number {position} in the queue)" if position else ""))

@@ -6,9 +6,11 @@ Exit codes: 0 done, 1 refused or failed, 2 used wrongly, 3 no broker or no answe
 import io
 import logging
 import sys
+from typing import Annotated
 
 import typer
 
+from daemon import __version__
 from daemon.cli import (
     calling,
     contract,
@@ -21,6 +23,7 @@ from daemon.cli import (
     notifying,
     submitting,
 )
+from daemon.cli.process import run_to_the_end
 
 app = typer.Typer(
     help="Order and follow ms-swift trainings over RabbitMQ. The broker is SWIFT_TRAINER_AMQP_URL. "
@@ -28,6 +31,24 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"swift-trainer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(  # pyright: ignore[reportUnusedFunction]
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version, and end")
+    ] = False,
+) -> None:
+    """What stands before the name of a command."""
+
+
 app.command()(submitting.submit)
 app.command("list")(jobs.list_jobs)
 app.command()(jobs.show)
@@ -44,6 +65,7 @@ app.command()(nodes.gpus)
 app.command()(nodes.nodes)
 app.command()(nodes.drain)
 app.command()(nodes.undrain)
+app.command()(nodes.forget)
 app.command()(nodes.status)
 app.command()(doctor.doctor)
 app.add_typer(dead.app, name="dead")
@@ -61,7 +83,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that is not UTF-8 shows numbers, and nothing crashes
             stream.reconfigure(errors="backslashreplace")
-    app()
+    run_to_the_end(app)
 
 
 if __name__ == "__main__":

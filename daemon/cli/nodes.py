@@ -5,12 +5,47 @@ from typing import Annotated
 import typer
 
 from daemon.cli.completing import node_ids
-from daemon.cli.output import age_text, say, show_document, show_fields, show_table
+from daemon.cli.output import age_text, say, show_document, show_fields
 from daemon.cli.session import EXIT_USAGE, AsJson, Url, fail, run
+from daemon.cli.tables import Column, Excess, show_fitted
 from daemon.client import Client, Json
 
 Node = Annotated[str, typer.Argument(help="a node's id, as `nodes` shows it", autocompletion=node_ids)]
 Devices = Annotated[str | None, typer.Option(help="only these devices, by index: 0,2")]
+QUEUE_COLUMNS = (
+    Column("#", 0),
+    Column("JOB", 1, ids=True),
+    Column("WORK", 9),
+    Column("PRIORITY", 4),
+    Column("DEVICES", 5),
+    Column("OWNER", 6),
+    Column("WAITS", 3),
+    Column("NODE", 7, Excess.CUT, least=12),
+    Column("STARTS BY", 8),
+    Column("REASON", 2, Excess.FOLD, least=30),
+)
+GPU_COLUMNS = (
+    Column("NODE", 0, Excess.CUT, least=12),
+    Column("INDEX", 1),
+    Column("NAME", 7, Excess.CUT, least=12),
+    Column("STATE", 2),
+    Column("MEMORY MIB", 5),
+    Column("USE", 6),
+    Column("TEMP", 8),
+    Column("POWER", 9),
+    Column("JOB", 3, ids=True),
+    Column("REASON", 4, Excess.FOLD, least=24),
+)
+NODE_COLUMNS = (
+    Column("NODE", 0, Excess.CUT, least=12),
+    Column("STATE", 1),
+    Column("DEVICES", 5),
+    Column("HEARTBEAT", 2),
+    Column("STARTED", 6),
+    Column("CLOCK", 7),
+    Column("VERSIONS", 4, Excess.FOLD, least=24),
+    Column("REASON", 3, Excess.FOLD, least=24),
+)
 
 
 def queue(*, as_json: AsJson = False, url: Url = None) -> None:
@@ -21,8 +56,7 @@ def queue(*, as_json: AsJson = False, url: Url = None) -> None:
         if as_json:
             show_document(found)
             return
-        columns = ("#", "JOB", "WORK", "PRIORITY", "DEVICES", "OWNER", "WAITS", "NODE", "STARTS BY", "REASON")
-        show_table(columns, map(_queued, found["jobs"]), empty="nothing waits")
+        show_fitted(QUEUE_COLUMNS, map(_queued, found["jobs"]), empty="nothing waits")
         if found["total"] > len(found["jobs"]):
             say(f"the first {len(found['jobs'])} of {found['total']}")
 
@@ -52,8 +86,7 @@ def gpus(*, as_json: AsJson = False, url: Url = None) -> None:
         if as_json:
             show_document(found)
             return
-        columns = ("NODE", "INDEX", "NAME", "STATE", "MEMORY MIB", "USE", "TEMP", "POWER", "JOB", "REASON")
-        show_table(columns, map(_device, found["gpus"]), empty="no devices")
+        show_fitted(GPU_COLUMNS, map(_device, found["gpus"]), empty="no devices")
 
     run(url, act)
 
@@ -89,8 +122,7 @@ def nodes(*, as_json: AsJson = False, url: Url = None) -> None:
         if as_json:
             show_document(found)
             return
-        columns = ("NODE", "STATE", "DEVICES", "HEARTBEAT", "STARTED", "CLOCK", "VERSIONS", "REASON")
-        show_table(columns, map(_node, found["nodes"]), empty="no node was ever seen")
+        show_fitted(NODE_COLUMNS, map(_node, found["nodes"]), empty="no node was ever seen")
 
     run(url, act)
 
@@ -126,6 +158,11 @@ def drain(
 def undrain(node: Node, *, devices: Devices = None, as_json: AsJson = False, url: Url = None) -> None:
     """Bring a drained node, or some of its devices, back to work."""
     _order("node.resume", node, devices, {}, as_json, url)
+
+
+def forget(node: Node, *, as_json: AsJson = False, url: Url = None) -> None:
+    """Leave a node that is gone for good out of all lists. One that comes back is in them again."""
+    _order("node.forget", node, None, {}, as_json, url)
 
 
 def _order(command: str, node: str, devices: str | None, more: Json, as_json: bool, url: str | None) -> None:

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.session import EXIT_INTERRUPTED, EXIT_NO_ANSWER, EXIT_USAGE, AsJson, Url, broker_settings, fail
+from daemon.cli.session import (
+    EXIT_INTERRUPTED,
+    EXIT_NO_ANSWER,
+    EXIT_USAGE,
+    AsJson,
+    Url,
+    broker_settings,
+    complain,
+    fail,
+)
 from daemon.client import ClientError
 from daemon.logs import configure
 
@@ -54,7 +63,7 @@ def notify(
             runs.serve_until_told(options)
     except (runs.RulesError, runs.SpoolError) as error:
         for line in str(error).splitlines()[:-1]:
-            typer.echo(f"swift-trainer: {line}", err=True)
+            complain(line)
         fail(str(error).splitlines()[-1], EXIT_USAGE)
     except (ClientError, runs.UnavailableError) as error:
         fail(str(error), EXIT_NO_ANSWER)

@@ -7,10 +7,20 @@ from typing import Annotated
 import typer
 
 from daemon.cli.following import follow_to_the_end
-from daemon.cli.job_file import JobFile, JobFileError, read_job
+from daemon.cli.job_file import JobFile, JobFileError, check, read_job
 from daemon.cli.jobs import show_accepted
-from daemon.cli.output import safe, show_line
-from daemon.cli.session import EXIT_REFUSED, EXIT_USAGE, AsJson, Url, fail, run
+from daemon.cli.output import safe
+from daemon.cli.session import (
+    EXIT_REFUSED,
+    EXIT_USAGE,
+    AsJson,
+    Url,
+    fail,
+    for_programs,
+    refusal_fields,
+    run,
+    show_error,
+)
 from daemon.client import Client, RefusedError
 
 
@@ -31,8 +41,8 @@ def submit(
 ) -> None:
     """Create a job from each file. Paths in it are the daemon's, relative ones below its work folder.
 
-    All files are read before the first job is created. Of one that is refused each fault is told with its line, the
-    others are created, and the exit code is 1.
+    All files are read before the first job is created. What the request's schema refuses is not sent. Of a file that is
+    refused each fault is told with its line, the others are created, and the exit code is 1.
     """
     if message_id is not None and len(files) > 1:
         fail("--message-id names one job; give one file with it", EXIT_USAGE)
@@ -43,15 +53,13 @@ def submit(
         for file, job in jobs.items():
             body = {**job.request, "start": True} if start or watch else job.request
             try:
+                check(body)
                 result = await client.call("job.create", body, message_id=message_id)
             except RefusedError as error:
                 _tell_faults(file, job, error)
                 continue
             created.append(result["job_id"])
-            if as_json and len(jobs) > 1:
-                show_line(result)
-            else:
-                show_accepted(result, as_json=as_json)
+            show_accepted(result, as_json=as_json, alone=len(jobs) == 1 and not watch)
         if watch and created:
             await follow_to_the_end(client, created, as_json=as_json)
         if len(created) < len(jobs):
@@ -77,9 +85,12 @@ def _read(file: str, settings: list[str]) -> JobFile:
 def _tell_faults(file: str, job: JobFile, error: RefusedError) -> None:
     """Say all that is wrong with a file, each fault with its line."""
     name = "stdin" if file == "-" else file
-    for line, fault in sorted(
-        ((job.line_of(fault.loc) or 0, fault) for fault in error.details), key=lambda one: one[0]
-    ):
+    faults = sorted(((job.line_of(fault.loc) or 0, fault) for fault in error.details), key=lambda one: one[0])
+    if for_programs():
+        details = [{**fault.model_dump(mode="json"), "line": line or None} for line, fault in faults]
+        show_error({**refusal_fields(error), "file": name, **({"details": details} if details else {})})
+        return
+    for line, fault in faults:
         typer.echo(safe(f"{name}:{line}: {job.said_of(fault)}" if line else f"{name}: {job.said_of(fault)}"), err=True)
     number = len(error.details)
     counted = f"{error.code}: {'one fault' if number == 1 else f'{number} faults'}"

@@ -1,7 +1,8 @@
 """All unfinished jobs live: new ones appear, ended ones stay a while and are counted.
 
 First the subscription, then the listing, so that nothing falls between. The listing is read again after an outage, and
-now and then behind the events: a deletion, for one, is told by none.
+now and then behind the events: a deletion, for one, is told by none. Whether a job has ended, its
+document alone says: an automatic export is queued in the same write as the completion, and told of in a later event.
 """
 
 import asyncio
@@ -11,13 +12,14 @@ from contextlib import aclosing
 from rich.console import Console
 
 from daemon.cli.board import UNFINISHED, Board, Wanted
-from daemon.cli.drawing import BoardDrawing, short_id
+from daemon.cli.drawing import BoardDrawing
 from daemon.cli.job_view import JobView, line_of, view_of
+from daemon.cli.tables import short_id
 from daemon.cli.watching import redrawn, say_on, with_curve
 from daemon.client import BrokerAwayError, Client, RefusedError
 from daemon.client.client import PATIENCE_S, Outage
 from daemon.client.watching import Sign, with_looks
-from daemon.core.lifecycle import HOLDS_DEVICES
+from daemon.core.lifecycle import ENDED, HOLDS_DEVICES
 from schemas.enums import ReplyErrorCode, TrainingStatus
 from schemas.events import CloudEvent
 from schemas.jobs import TrainingJob
@@ -104,9 +106,12 @@ class _Watch:
         view = await self._get(event.subject) if known is None else known.after(event)
         if view is None:
             return
-        self.board.put(view, _now_s())
         if self._wanted.shows(view):
             self._show(event, view)
+        durable = event.sequence is not None
+        if known is not None and durable and (known.status in ENDED or view.status in ENDED):
+            view = await self._get(event.subject) or view
+        self.board.put(view, _now_s())
 
     def _show(self, event: CloudEvent, view: JobView) -> None:
         if self._tell is not None:

@@ -31,7 +31,8 @@ LONGEST_PAUSE_S = 5.0
 class Client(Commands):
     """A client of the bus; entering it connects, and raises `ClientError` where the broker does not answer.
 
-    `patience_s` is how long an outage may last before the typed methods give up.
+    `patience_s` is how long an outage may last before the typed methods give up. While `signed`, what names no `owner`
+    carries the URL's user as AMQP's `user_id`, so that its jobs are that user's.
     """
 
     def __init__(
@@ -41,8 +42,9 @@ class Client(Commands):
         ca_file: str | None = None,
         name: str = "swift-trainer client",
         patience_s: float = PATIENCE_S,
+        signed: bool = True,
     ) -> None:
-        self._connect: Callable[[], Connection] = lambda: Connection(url, ca_file=ca_file, name=name)
+        self._connect: Callable[[], Connection] = lambda: Connection(url, ca_file=ca_file, name=name, signed=signed)
         self._connection = self._connect()
         self._connecting = asyncio.Lock()
         self._patience_s = patience_s
@@ -68,9 +70,9 @@ class Client(Commands):
         """Send a command over the connection that there is, and wait for its result.
 
         `message_id` makes it idempotent: give the same one when you send a command again because no answer came. A
-        command that nobody took within `timeout_s` expires. `owner` goes into the property `user_id`, which RabbitMQ
-        checks: it is the connection's own user, or the connection's user has the tag `impersonator`. Raises
-        `RefusedError` and `ClientError` (`BrokerAwayError` where the connection is gone).
+        command that nobody took within `timeout_s` expires. `owner`, in place of the URL's user, goes into the property
+        `user_id`, which RabbitMQ checks: it is the connection's own user, or the connection's user has the tag
+        `impersonator`. Raises `RefusedError` and `ClientError` (`BrokerAwayError` where the connection is gone).
         """
         return await self._connection.call(
             command, body or {}, message_id=message_id or uuid.uuid4().hex, owner=owner, timeout_s=timeout_s

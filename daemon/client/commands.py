@@ -151,10 +151,16 @@ class Commands(ABC):
         return await self._result("job.list", body)
 
     async def logs(
-        self, job: JobRef, *, tail: int = 100, offset: int | None = None, limit: int | None = None
+        self,
+        job: JobRef,
+        *,
+        tail: int = 100,
+        offset: int | None = None,
+        limit: int | None = None,
+        max_lines: int | None = None,
     ) -> JobLogs:
-        """`job.logs`: the last lines, or, with `offset`, at most `limit` bytes of whole lines from there."""
-        body = _given(job_id=id_of(job), tail=tail, offset=offset, limit=limit)
+        """`job.logs`: the last lines, or, with `offset`, whole lines from there, of at most `limit` bytes."""
+        body = _given(job_id=id_of(job), tail=tail, offset=offset, limit=limit, max_lines=max_lines)
         return await self._result("job.logs", body)
 
     async def history(self, job: JobRef, *, after: int = 0, limit: int = 100) -> JobEvents:
@@ -199,6 +205,10 @@ class Commands(ABC):
     ) -> NodeAccepted:
         """`node.resume`: a drained node, or some of its devices, comes back to work."""
         return await self._result("node.resume", _given(node_id=node_id, devices=devices), message_id=message_id)
+
+    async def forget(self, node_id: str, *, message_id: str | None = None) -> NodeAccepted:
+        """`node.forget`: a node that is gone for good is left out of all lists."""
+        return await self._result("node.forget", {"node_id": node_id}, message_id=message_id)
 
     async def system_status(self) -> SystemStatus:
         """`system.status`: broker, store, devices and ms-swift, and jobs by status."""

@@ -41,17 +41,24 @@ URL_SETTING, CA_SETTING = "SWIFT_TRAINER_AMQP_URL", "SWIFT_TRAINER_AMQP_CA_FILE"
 UNVERIFIED = "certificate verify failed"
 """As OpenSSL words it."""
 FORBIDDEN = "ACCESS_REFUSED"
-"""As RabbitMQ words it."""
+FORGED = "user_id property"
+"""As RabbitMQ words them."""
+DEFAULT_USER = "guest"
+"""As aio-pika connects where the URL names none."""
 
 Json = dict[str, Any]
 _log = logging.getLogger(__name__)
 
 
 class Connection:
-    """Entering it connects, and raises `BrokerAwayError` where the broker does not answer."""
+    """Entering it connects, and raises `BrokerAwayError` where the broker does not answer.
 
-    def __init__(self, url: str, *, ca_file: str | None, name: str) -> None:
+    With `signed` a command that names no owner is its user's own: RabbitMQ takes a connection's own name.
+    """
+
+    def __init__(self, url: str, *, ca_file: str | None, name: str, signed: bool) -> None:
         self._url = url
+        self._signed = signed
         self._ca_file = ca_file
         self._name = name
         self._stack = AsyncExitStack()
@@ -107,7 +114,7 @@ class Connection:
             reply_to=DIRECT_REPLY_TO,
             correlation_id=correlation_id,
             message_id=message_id,
-            user_id=owner,
+            user_id=user_of(self._url) if owner is None and self._signed else owner,
             expiration=timeout_s,
             headers={**outgoing_headers()},
         )
@@ -122,8 +129,7 @@ class Connection:
             raise BrokerAwayError(f"{command} could not be sent ({mask(str(error))})") from None
         except AMQPError as error:
             said = mask(str(error))
-            why = f"the user in {URL_SETTING} may not" if FORBIDDEN in said else "did swift-trainerd ever run there?"
-            raise ClientError(f"{command} could not be sent ({said}); {why}") from None
+            raise ClientError(f"{command} could not be sent ({said}); {_why_not_sent(said)}") from None
         except ValidationError:
             raise ClientError(f"the answer to {command} is none of this contract's") from None
         finally:
@@ -173,6 +179,20 @@ class Connection:
         waiting = self._pending.get(message.correlation_id or "")
         if waiting is not None and not waiting.done():
             waiting.set_result(message.body)
+
+
+def user_of(url: str) -> str:
+    """Whom the broker knows a connection to a URL as."""
+    return URL(url).user or DEFAULT_USER
+
+
+def _why_not_sent(said: str) -> str:
+    """What to look at, by what the broker said."""
+    if FORBIDDEN in said:
+        return f"the user in {URL_SETTING} may not"
+    if FORGED in said:
+        return f"jobs are ordered under the name that the broker has: let {URL_SETTING} name that user"
+    return "did swift-trainerd ever run there?"
 
 
 async def _subscribed(channel: AbstractChannel, bindings: tuple[str, ...]) -> AbstractQueue:

@@ -1,8 +1,8 @@
 """Which devices are in foreign use: memory on them that no job of ours explains.
 
-Processes in other containers can't be seen, but the memory that they hold can. The driver holds some as well, which
-older ones do not tell apart, so memory without a process counts only above a margin. Who it is that holds a device is
-said for a person, who has to find and ask them: pid, command, user, age and memory.
+Processes in other containers can't be seen, but the memory that they hold can. The driver holds some as well; where it
+is one that does not tell its own share apart, memory without a process counts only above a margin. Who it is that holds
+a device is said for a person, who has to find and ask them: pid, command, user, age and memory.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,8 @@ from schemas.events import Device, DeviceProcess
 MOST_NAMED = 3
 DRIVER_MIB = 1024
 """More than a driver keeps for itself on any device."""
+IDLE_MIB = 32
+"""More than a device shows as used that nobody uses, beside the driver's share."""
 NOT_READ_AGAIN = "its job has ended, and its memory has not been read again yet"
 """Of a device that the last reading found leased; who still sees its job is told of that in place of this."""
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
@@ -33,6 +35,10 @@ class SeenProcess(DeviceProcess):
 
     age: str | None = None
     """As `age_text` has it."""
+
+
+class OldDriversDevice(Device):
+    """A device whose driver counts its own share as used."""
 
 
 def is_mig(device: Device) -> bool:
@@ -84,15 +90,41 @@ def _marked(device: Device, leased: bool, threshold_mib: int) -> Device:
 
 
 def _judged(device: Device, threshold_mib: int) -> Device:
-    held_mib = sum(process.memory_mib or 0.0 for process in device.processes)
-    unseen_mib = (device.memory_used_mib or 0.0) - held_mib - DRIVER_MIB
+    held_mib = _told_mib(device)
+    silent = tuple(process for process in device.processes if process.memory_mib is None)
     if held_mib > threshold_mib:
         return _foreign(device, f"in use by {_named(device.processes)}")
-    if unseen_mib > threshold_mib:
-        silent = tuple(process for process in device.processes if process.memory_mib is None)
+    if _unseen_mib(device) > threshold_mib:
         who = _named(silent) or "processes that can't be seen from here (another container, a display?)"
         return _foreign(device, f"{device.memory_used_mib:.0f} MiB are in use, by {who}")
     return device
+
+
+def _told_mib(device: Device) -> float:
+    return sum(process.memory_mib or 0.0 for process in device.processes)
+
+
+def _unseen_mib(device: Device) -> float:
+    """Memory that no process is told to hold; one whose memory is not told may hold all of it."""
+    unseen_mib = max(0.0, (device.memory_used_mib or 0.0) - _told_mib(device))
+    if any(process.memory_mib is None for process in device.processes):
+        return unseen_mib
+    if isinstance(device, OldDriversDevice):
+        return max(0.0, unseen_mib - DRIVER_MIB)
+    return unseen_mib if unseen_mib > IDLE_MIB else 0.0
+
+
+def left_mib(device: Device) -> float | None:
+    """Memory that is held on a device whose job has ended, by processes that are seen or not; None: it is not known."""
+    if device.memory_used_mib is None:
+        return None
+    return _told_mib(device) + _unseen_mib(device)
+
+
+def health(devices: tuple[Device, ...]) -> str:
+    """`ok`, or which devices are unhealthy, and why."""
+    bad = [device for device in devices if device.state is DeviceState.UNHEALTHY]
+    return "; ".join(f"device {device.index}: {device.reason}" for device in bad) or "ok"
 
 
 def age_text(seconds: float) -> str:

@@ -22,7 +22,7 @@ from schemas.events import (
     OutboxEvent,
     StatusData,
 )
-from schemas.jobs import ExportOrder, Internal, Preemption, RememberedReply, StopOrder, TrainingJob
+from schemas.jobs import ExportOrder, ExportStop, Internal, Preemption, RememberedReply, StopOrder, TrainingJob
 
 REPLIES_KEPT = 20
 NOT_LOOKED_AT = "waits for the scheduler"
@@ -215,13 +215,15 @@ def claimed(
         not_before=None,
     )
     named = ",".join(map(str, devices))
+    begins = f", from {resumed}" if resumed else ""
+    if not resumed and job.checkpoint_path is not None:
+        begins = f", from the beginning: no training can go on from {job.checkpoint_path}, or it is not there"
     return move(
         ready,
         Cause.CLAIM,
         at=at,
         by=by,
-        reason=f"attempt {attempt} on node {by}, device{'s' if len(devices) > 1 else ''} {named}"
-        + (f", from {resumed}" if resumed else ""),
+        reason=f"attempt {attempt} on node {by}, device{'s' if len(devices) > 1 else ''} {named}{begins}",
         attempt=attempt,
         node_id=by,
         started_at=at,
@@ -258,6 +260,7 @@ def export_moved(
                 **changes,
             }
         ),
+        export_stop=None,
         **internal,
     )
     order = moved.internal.export_order
@@ -274,16 +277,38 @@ def export_moved(
 
 
 def lost(job: TrainingJob, reason: str, resume_from: str | None, *, at: datetime, by: str) -> TrainingJob:
-    """Take a job off a node whose lease has run out: back to the queue, or cancelled where it was being stopped."""
+    """Take a job off a node whose lease has run out: back to the queue, or cancelled where it was being stopped.
+
+    Nobody has looked there whether anything of it is left.
+    """
     gone = job.model_copy(update={"process_id": None})
     if job.status is TrainingStatus.STOPPING:
-        return move(gone, Cause.GONE, at=at, by=by, reason=f"{reason}; it was being stopped", processes_left=0)
+        return move(gone, Cause.GONE, at=at, by=by, reason=f"{reason}; it was being stopped")
     return queued(gone, Cause.LOSE, at=at, by=by, reason=reason, resume_from=resume_from)
 
 
 def export_lost(job: TrainingJob, *, at: datetime, by: str) -> TrainingJob:
     """Take an export off a node whose lease has run out: back to the queue."""
     return export_moved(job, ExportStatus.QUEUED, at=at, by=by, changes={}, export_node_id=None, export_devices=())
+
+
+def export_stopped(
+    job: TrainingJob, reason: str, *, grace_s: float, at: datetime, by: str, again: bool = False
+) -> TrainingJob | None:
+    """Have an export end: one that waits at once, one that runs by its supervisor; `again` queues it anew.
+
+    None: there is nothing to end, or it is being ended as soon already.
+    """
+    if job.export_status is ExportStatus.QUEUED and not again:
+        return export_moved(job, ExportStatus.FAILED, at=at, by=by, changes={"export_error": reason})
+    if job.export_status is not ExportStatus.RUNNING:
+        return None
+    order = ExportStop(grace_s=grace_s, reason=reason, again=again)
+    before = job.internal.export_stop
+    if before is not None:
+        for_good = before if not before.again else order
+        order = for_good.model_copy(update={"grace_s": min(before.grace_s, grace_s)})
+    return None if order == before else with_internal(job, export_stop=order)
 
 
 def export_ordered(job: TrainingJob, order: ExportOrder, *, at: datetime, by: str) -> TrainingJob:

@@ -25,6 +25,11 @@ def node_vacated(node: NodeRecord, at: datetime | None) -> NodeRecord:
     return node if node.internal.vacates_at == at else _with_internal(node, vacates_at=at)
 
 
+def node_forgotten(node: NodeRecord) -> NodeRecord:
+    """The node, left out of all that is shown until it sends a heartbeat."""
+    return _with_internal(node, forgotten=True)
+
+
 def _with_internal(node: NodeRecord, **changes: object) -> NodeRecord:
     return node.model_copy(update={"internal": node.internal.model_copy(update=changes)})
 

@@ -35,6 +35,8 @@ class Ending:
     """Why the daemon itself ended it: a deadline, silence, a loss that is no number."""
     rebooted: bool = False
     """The host has been started anew since the attempt began."""
+    unread: str = ""
+    """Why the end of its log could not be read; empty: it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,11 @@ def judge(ending: Ending, failure_code: ErrorCode, failure_message: str, note: s
         cause = "the host was started anew" if ending.rebooted else "its runner was killed"
         detail = f": {note}" if note else ""
         return Verdict(Why.LOST, code, f"lost at step {ending.step} without an exit status; {cause}{detail}")
+    of_total = f" of {ending.total_steps}" if ending.total_steps is not None else ""
+    if ending.unread:
+        message = f"ended with code {ending.exit_code}; its log is read up to step {ending.step}{of_total}, and then "
+        return Verdict(Why.FAILED, ErrorCode.UNKNOWN, message + ending.unread)
     if ending.exit_code == 0:
-        of_total = f" of {ending.total_steps}" if ending.total_steps is not None else ""
         message = (
             f"ended with code 0 at step {ending.step}{of_total}, before its last step, and nobody asked it to stop"
         )

@@ -189,15 +189,12 @@ class Places:
 
     def _least_avoided(self, work: Work, group: Group) -> int | None:
         """The node where the fewest devices have to be taken that should be left alone; then the tightest."""
-        fits = [
-            (
-                max(0, work.count - len((self.spots[place].free & group.allowed[place]).difference(work.avoid))),
-                free,
-                place,
-            )
-            for place, free in enumerate(group.free)
-            if free >= work.count
-        ]
+        fits: list[tuple[int, int, int]] = []
+        for place, free in enumerate(group.free):
+            if free >= work.count:
+                spot = self.spots[place]
+                good = (spot.free & group.allowed[place]) - _avoided(work, spot)
+                fits.append((max(0, work.count - len(good)), free, place))
         return min(fits)[2] if fits else None
 
     def _withdraw(self, place: int, devices: Iterable[int]) -> None:
@@ -280,14 +277,20 @@ def _suits(work: Work, kind: Kind) -> bool:
     return enough and (work.device_name is None or fnmatchcase(name.lower(), work.device_name.lower()))
 
 
+def _avoided(work: Work, spot: Spot) -> set[int]:
+    """The node's devices that the work should leave alone."""
+    return {index for node_id, index in work.avoid if node_id == spot.view.node_id}
+
+
 def _choose(work: Work, spot: Spot, there: set[int]) -> tuple[int, ...]:
     """Of these devices, those that the work gets: none that it should avoid, none that is kept, close to each other."""
     if work.pinned:
         return work.pinned
-    ranked = sorted(there, key=lambda index: (index in work.avoid, index in spot.kept, index))
+    avoided = _avoided(work, spot)
+    ranked = sorted(there, key=lambda index: (index in avoided, index in spot.kept, index))
     needless = ranked[work.count :]
     worst = ranked[work.count - 1]
-    if not needless or worst in work.avoid or worst in spot.kept:
+    if not needless or worst in avoided or worst in spot.kept:
         return tuple(sorted(ranked[: work.count]))
-    good = [index for index in ranked if index not in work.avoid and index not in spot.kept]
+    good = [index for index in ranked if index not in avoided and index not in spot.kept]
     return best_connected(good, work.count, spot.devices)

@@ -4,12 +4,15 @@ Nothing here is estimated but the remaining time, and that only where ms-swift d
 seconds per step.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from schemas.enums import Phase
 
 EVAL_PREFIX = "eval_"
+NOT_DONE = math.nextafter(100.0, 0.0)
+"""What the document says of a training at its last step, which may still fail to save: 100 is for completed ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Progress:
 def progress_fields(now: Progress) -> dict[str, object]:
     """The progress as fields of the job's document."""
     return {
-        "progress": max(now.percent, percent_of(now.step, now.total_steps)),
+        "progress": min(NOT_DONE, max(now.percent, percent_of(now.step, now.total_steps))),
         "phase": now.phase,
         "current_step": now.step,
         "total_steps": now.total_steps,

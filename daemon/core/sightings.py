@@ -1,17 +1,14 @@
-"""What a node has seen of the others' heartbeats: how long they are silent, and how far their clocks are off.
+"""What a node has seen of the others' heartbeats: how long they are silent.
 
 Silence is the time for which a heartbeat stayed the same, by this node's own clock that never goes back. So hosts'
 clocks may differ; they are compared only for a node that was just met.
 """
 
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from schemas.nodes import NodeRecord
-
-SKEWS_KEPT = 20
 
 
 @dataclass(slots=True)
@@ -21,8 +18,6 @@ class _Sighting:
     """When this heartbeat was first seen, by the clock that never goes back."""
     age_s: float
     """How old it was then by the two hosts' clocks, where nothing better was known; else 0."""
-    skews_s: deque[float] = field(default_factory=lambda: deque[float](maxlen=SKEWS_KEPT))
-    """How far behind new heartbeats seemed: the skew of the clocks, and up to one look's pause."""
 
 
 @dataclass(slots=True)
@@ -35,12 +30,11 @@ class Sightings:
         """Note the nodes' newest heartbeats."""
         for node in nodes:
             known = self._seen.get(node.node_id)
-            age_s = (now - node.last_heartbeat).total_seconds()
             if known is None:
+                age_s = (now - node.last_heartbeat).total_seconds()
                 self._seen[node.node_id] = _Sighting(node.last_heartbeat, now_s, max(0.0, age_s))
             elif known.heartbeat != node.last_heartbeat:
                 known.heartbeat, known.since_s, known.age_s = node.last_heartbeat, now_s, 0.0
-                known.skews_s.append(age_s)
             else:
                 known.since_s = min(known.since_s, now_s)
 
@@ -62,8 +56,3 @@ class Sightings:
         if known is None or known.heartbeat != node.last_heartbeat:
             return 0.0
         return max(0.0, now_s - known.since_s)
-
-    def skew_s(self, node_id: str) -> float | None:
-        """How far a node's clock is behind this one's, as far as is known."""
-        known = self._seen.get(node_id)
-        return min(known.skews_s, key=abs) if known is not None and known.skews_s else None

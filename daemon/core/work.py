@@ -32,8 +32,8 @@ class Work:
     pinned: tuple[int, ...] = ()
     """Exactly these indices, where not empty."""
     not_before: datetime | None = None
-    avoid: tuple[int, ...] = ()
-    """Indices to leave alone while others would do."""
+    avoid: tuple[tuple[str, int], ...] = ()
+    """Devices to leave alone while others would do, by node and index."""
     training_type: str = "llm"
     owner: str | None = None
     wait_reason: str | None = None

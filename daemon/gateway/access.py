@@ -11,7 +11,7 @@ from math import ceil
 from time import time
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
@@ -21,6 +21,8 @@ from daemon.gateway.link import Link
 from daemon.gateway.problems import ProblemError, away
 from daemon.gateway.settings import is_loopback
 from daemon.gateway.tokens import Role, Token, TokenError, TokenFile
+from schemas.base import JOB_ID_PATTERN
+from schemas.examples.requests import LLM_JOB
 
 BEARER = HTTPBearer(
     auto_error=False, description="A token that `swift-trainer token add` printed. None is needed where there are none."
@@ -173,9 +175,10 @@ Reader = Annotated[Who, Depends(needs(Role.READ))]
 Submitter = Annotated[Who, Depends(needs(Role.SUBMIT))]
 Operator = Annotated[Who, Depends(needs(Role.OPERATE))]
 Bus = Annotated[Link, Depends(link_of)]
+JobId = Annotated[str, Path(pattern=JOB_ID_PATTERN, description="The job's id.", examples=[LLM_JOB])]
 
 
-async def own_job(job_id: str, who: Submitter, link: Bus) -> Who:
+async def own_job(job_id: JobId, who: Submitter, link: Bus) -> Who:
     """Lets in operators, and submitters to jobs of their own owner."""
     if who.role < Role.OPERATE:
         job = await link.send("job.get", {"job_id": job_id})

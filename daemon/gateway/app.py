@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
@@ -18,7 +17,8 @@ from daemon.gateway import fleet, jobs, streams
 from daemon.gateway.access import Gate
 from daemon.gateway.answers import Health
 from daemon.gateway.link import Link
-from daemon.gateway.problems import Problem, add_handlers
+from daemon.gateway.openapi import Responses, answers, say_what_is_true
+from daemon.gateway.problems import add_handlers
 from daemon.gateway.settings import GatewaySettings, is_loopback
 from daemon.gateway.tokens import TokenFile
 from daemon.gateway.traces import Traced
@@ -31,20 +31,11 @@ Fine-tuning jobs of [ms-swift](https://github.com/modelscope/ms-swift): a client
 below `/training` is below `/api/v1/training` as well. Answers with a `status` in the five words of the older API
 (`pending`, `running`, `completed`, `failed`, `cancelled`) also have `state`, the status as the wire contract has it.
 """
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": text, "content": {"application/problem+json": {}}}
-    for status, text in (
-        (400, "The request is wrong; `errors` says where."),
-        (401, "No token, or one that is not known."),
-        (403, "The token, or the operator's settings, do not allow it."),
-        (404, "There is no such thing."),
-        (409, "The job's status forbids it; `detail` names the status."),
-        (413, "The body is too large."),
-        (415, "The body is no JSON."),
-        (429, "Too often, or too many streams; see `Retry-After`."),
-        (503, "The broker or the store is away; see `Retry-After`."),
-        (504, "No daemon answered."),
-    )
+_LIVES = {"status": "ok"}
+_AWAY = {**fleet.HEALTHY, "status": "degraded", "broker": "the connection to the broker is gone"}
+_READY: Responses = {
+    **answers(fleet.HEALTHY),
+    503: {"model": Health, "description": "It can't.", "content": {"application/json": {"example": _AWAY}}},
 }
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -86,11 +77,9 @@ def create_app(settings: GatewaySettings, link: Link) -> FastAPI:
     add_handlers(app)
     for prefix in PREFIXES:
         for part in (jobs, streams, fleet):
-            app.include_router(
-                part.router, prefix=prefix, responses=dict(_PROBLEMS), include_in_schema=prefix == PREFIXES[0]
-            )
+            app.include_router(part.router, prefix=prefix, include_in_schema=prefix == PREFIXES[0])
     _add_root(app, link)
-    _say_what_is_true(app)
+    say_what_is_true(app)
     app.add_middleware(_Headers)
     app.add_middleware(Traced)
     add_metrics(app)
@@ -107,42 +96,30 @@ def create_app(settings: GatewaySettings, link: Link) -> FastAPI:
 def _add_root(app: FastAPI, link: Link) -> None:
     """What is asked without a token: whether it lives, and the page."""
 
+    @app.head("/", include_in_schema=False)
     @app.get("/", include_in_schema=False)
     async def root(request: Request) -> Response:
         return RedirectResponse(f"{request.scope.get('root_path', '')}/ui/")
 
-    @app.get("/health", tags=["health"], summary="Whether the gateway is there")
+    @app.head("/health", include_in_schema=False)
+    @app.get("/health", tags=["health"], responses=answers(fleet.HEALTHY), summary="Whether the gateway is there")
     async def health() -> Health:
         """Answers while the broker is away, and says so."""
         return fleet.health_of(link)
 
-    @app.get("/healthz", tags=["health"], summary="Whether it lives")
+    @app.head("/healthz", include_in_schema=False)
+    @app.get("/healthz", tags=["health"], responses=answers(_LIVES), summary="Whether it lives")
     async def healthz() -> dict[str, str]:
         """For whoever restarts what does not answer."""
-        return {"status": "ok"}
+        return _LIVES
 
-    @app.get("/readyz", tags=["health"], summary="Whether it can be used", responses={503: {"model": Health}})
+    @app.head("/readyz", include_in_schema=False)
+    @app.get("/readyz", response_model=Health, tags=["health"], responses=_READY, summary="Whether it can be used")
     async def readyz() -> Response:
         """503 while the broker is away."""
         return JSONResponse(fleet.health_of(link).model_dump(), status_code=503 if link.trouble else 200)
 
     app.mount("/ui", StaticFiles(directory=PAGE, html=True, check_dir=False), name="page")
-
-
-def _say_what_is_true(app: FastAPI) -> None:
-    """Have the OpenAPI document without the 422 that FastAPI adds: wrong parameters are 400 here."""
-    make = app.openapi
-
-    def made() -> dict[str, Any]:
-        document = make()
-        for path in document["paths"].values():
-            for operation in path.values():
-                operation["responses"].pop("422", None)
-        for name in ("HTTPValidationError", "ValidationError"):
-            document["components"]["schemas"].pop(name, None)
-        return document
-
-    app.openapi = made
 
 
 class _Headers:

@@ -18,7 +18,7 @@ from yarl import URL
 from daemon.client import Client, ClientError, Commands, Json
 from daemon.core.masking import mask
 from daemon.gateway.hub import Hub, Listener
-from daemon.gateway.problems import away
+from daemon.gateway.problems import ProblemError, away
 from daemon.logs import get_log
 from schemas.commands import COMMANDS_EXCHANGE
 
@@ -51,7 +51,7 @@ class Link(Commands):
         while True:
             try:
                 async with (
-                    Client(self._url, ca_file=self._ca_file, name=NAME) as client,
+                    Client(self._url, ca_file=self._ca_file, name=NAME, signed=False) as client,
                     self._hub.attached(client),
                 ):
                     self._impersonates = await _may_impersonate(client)
@@ -92,9 +92,11 @@ class Link(Commands):
         """
         client = self.connected()
         if owner is not None and owner != self._user and not self._impersonates:
-            raise away(
+            raise ProblemError(  # no outage: it is the same until somebody changes it
+                500,
+                "misconfigured",
                 f"the broker does not let {self._user} act for {owner}; give it the tag that allows it: "
-                f"rabbitmqctl set_user_tags {self._user} impersonator, and start the gateway again"
+                f"rabbitmqctl set_user_tags {self._user} impersonator, and start the gateway again",
             )
         return await client.call(command, body, owner=owner, message_id=message_id, timeout_s=self._timeout_s)
 

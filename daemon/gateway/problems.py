@@ -13,6 +13,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Mount
+from starlette.types import Scope
 
 from daemon.client import ClientError, NoAnswerError, RefusedError
 from daemon.logs import get_log
@@ -23,6 +25,7 @@ log = get_log("gateway")
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _STATUS: Mapping[ReplyErrorCode, int] = MappingProxyType(
     {
         ReplyErrorCode.INVALID_JSON: 400,
@@ -96,6 +99,17 @@ def answer(error: ProblemError) -> Response:
     )
 
 
+def _allowed(app: FastAPI, request: Request) -> list[str]:
+    """The methods that a path takes: the router says only those of the first of its routes."""
+    asked: Scope = {"type": "http", "path": request.scope["path"], "root_path": app.root_path, "headers": []}
+    routes = [route for route in app.routes if not isinstance(route, Mount)]  # files say it themselves
+    return [
+        method
+        for method in _METHODS
+        if any(route.matches({**asked, "method": method})[0] is Match.FULL for route in routes)
+    ]
+
+
 def add_handlers(app: FastAPI) -> None:
     """Have every error of the app answered as a problem."""
 
@@ -109,9 +123,12 @@ def add_handlers(app: FastAPI) -> None:
         return answer(of_client(error))
 
     @app.exception_handler(HTTPException)
-    async def on_http(_request: Request, error: HTTPException) -> Response:
+    async def on_http(request: Request, error: HTTPException) -> Response:
         code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-        return answer(ProblemError(error.status_code, code, str(error.detail), headers=error.headers or {}))
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (allowed := _allowed(app, request)):
+            headers["Allow"] = ", ".join(allowed)
+        return answer(ProblemError(error.status_code, code, str(error.detail), headers=headers))
 
     @app.exception_handler(RequestValidationError)
     async def on_parameters(_request: Request, error: RequestValidationError) -> Response:

@@ -11,7 +11,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
@@ -19,19 +19,26 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.types import Receive, Scope, Send
 
 from daemon.client import ClientError, RefusedError, has_ended, history_after, rest_of_log
-from daemon.gateway.access import Bus, Gate, Reader, Who, gate_of
+from daemon.gateway.access import Bus, Gate, JobId, Reader, Who, gate_of
 from daemon.gateway.hub import Gone, Listener
-from daemon.gateway.jobs import JobId
 from daemon.gateway.link import Link
-from schemas.events import EXPORT_TYPE, LOG_TYPE, STATUS_TYPE, CloudEvent, LogData
+from daemon.gateway.openapi import BUS, GATE, NAMED, answers
+from schemas.events import (
+    CHECKPOINT_TYPE,
+    EXPORT_TYPE,
+    GPU_TYPE,
+    LOG_TYPE,
+    PROGRESS_TYPE,
+    STATUS_TYPE,
+    CloudEvent,
+    LogData,
+)
+from schemas.examples import EVENT_EXAMPLES
 
 router = APIRouter(tags=["streams"])
 
 KEEP_ALIVE_S = 15.0
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-_ANSWER: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Events."}
-}
 
 
 class Stream(StreamingResponse):
@@ -62,7 +69,28 @@ async def _while_admitted(content: AsyncGenerator[bytes], gate: Gate, who: Who) 
             yield part
 
 
-@router.get("/jobs/{job_id}/stream", response_class=StreamingResponse, responses=_ANSWER, summary="Follow a job")
+def encoded(event: CloudEvent) -> bytes:
+    """An event of the contract as one of the stream."""
+    name = event.type.split(".")[-2]
+    return format_sse_event(
+        event=name,
+        data_str=event.model_dump_json(exclude={"sequence"} if event.sequence is None else None),
+        id=None if event.sequence is None or name == "node" else str(event.sequence),
+    )
+
+
+def _example(*types: str) -> str:
+    told = [CloudEvent.model_validate(EVENT_EXAMPLES[each][0]) for each in types]
+    return b"".join([KEEPALIVE_COMMENT, *map(encoded, told)]).decode()
+
+
+@router.get(
+    "/jobs/{job_id}/stream",
+    response_class=Stream,
+    status_code=200,  # FastAPI reads it off the class else
+    responses=answers(_example(STATUS_TYPE, CHECKPOINT_TYPE, PROGRESS_TYPE), BUS, NAMED, media_type=Stream.media_type),
+    summary="Follow a job",
+)
 async def job_stream(
     job_id: JobId,
     request: Request,
@@ -82,7 +110,13 @@ async def job_stream(
     return Stream(following.events(), gate, who, request)
 
 
-@router.get("/events", response_class=StreamingResponse, responses=_ANSWER, summary="Follow everything")
+@router.get(
+    "/events",
+    response_class=Stream,
+    status_code=200,  # FastAPI reads it off the class else
+    responses=answers(_example(STATUS_TYPE, PROGRESS_TYPE, GPU_TYPE), GATE, media_type=Stream.media_type),
+    summary="Follow everything",
+)
 async def all_stream(request: Request, who: Reader, link: Bus, gate: Annotated[Gate, Depends(gate_of)]) -> Stream:
     """What happens from now on to jobs, devices and nodes, without the lines of logs."""
     link.connected()  # an answer that says why, in place of a stream that ends at once
@@ -199,16 +233,6 @@ class _Following:
             async for part in self._log_on():
                 yield part
         yield format_sse_event(event="end", data_str=json.dumps({"sequence": self._last}))
-
-
-def encoded(event: CloudEvent) -> bytes:
-    """An event of the contract as one of the stream."""
-    name = event.type.split(".")[-2]
-    return format_sse_event(
-        event=name,
-        data_str=event.model_dump_json(exclude={"sequence"} if event.sequence is None else None),
-        id=None if event.sequence is None or name == "node" else str(event.sequence),
-    )
 
 
 def _lost(error: ClientError | RefusedError) -> bytes:

@@ -40,6 +40,41 @@ def document(job: Json) -> Json:
     return {**job, "status": OLD[status], "state": status.value}
 
 
+def accepted(found: Json, status: str) -> Json:
+    """The answer to an order, with the old status of it."""
+    return {**found, "status": status, "state": found["status"]}
+
+
+def deleted(found: Json) -> Json:
+    """The answer to a deletion."""
+    return {**found, "status": "deleted"}
+
+
+def page(found: Json) -> Json:
+    """A page of jobs of both kinds."""
+    return {**found, "jobs": [document(job) for job in found["jobs"]]}
+
+
+def page_of_a_kind(found: Json) -> Json:
+    """A page of jobs of one kind."""
+    return {name: value for name, value in page(found).items() if name not in {"total_llm", "total_vlm"}}
+
+
+def log(found: Json) -> Json:
+    """Lines of a log, by both their names."""
+    return {**found, "logs": found["lines"], "total": len(found["lines"])}
+
+
+def events(found: Json) -> Json:
+    """Durable events, counted."""
+    return {**found, "total": len(found["events"])}
+
+
+def gpus(found: Json) -> Json:
+    """Devices."""
+    return {**found, "gpus": [device(each) for each in found["gpus"]]}
+
+
 def device(found: Json) -> Json:
     """A device, with the old names beside its own. Memory is in MiB."""
     return {

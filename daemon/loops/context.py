@@ -1,5 +1,6 @@
 """What every loop is given: the ports, the settings and the hints. Made once, by `daemon.app`."""
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -133,13 +134,28 @@ async def change_node(ctx: Context, node_id: str, step: NodeStep) -> NodeRecord 
             return changed
 
 
-async def persistently(ctx: Context, what: str, call: Callable[[], Awaitable[T]], **fields: object) -> T:
-    """Repeat a call until its outside is there again: an outage is no failure. Waits 0.2 s, doubling to 15 s."""
+async def persistently(
+    ctx: Context, what: str, call: Callable[[], Awaitable[T]], *, limit_s: float = math.inf, **fields: object
+) -> T:
+    """Repeat a call until its outside is there again: an outage is no failure. Waits 0.2 s, doubling to 15 s.
+
+    After the limit the `UnavailableError` comes through.
+    """
+    return await reached(ctx.clock, what, call, limit_s=limit_s, **fields)
+
+
+async def reached(
+    clock: Clock, what: str, call: Callable[[], Awaitable[T]], *, limit_s: float = math.inf, **fields: object
+) -> T:
+    """As `persistently`, before there is a context."""
     wait_s = 0.2
+    until_s = clock.monotonic() + limit_s
     while True:
         try:
             return await call()
         except UnavailableError as error:
+            if clock.monotonic() >= until_s:
+                raise
             log.warning("outage_waiting", f"{what} waits: {error}", retry_in_s=wait_s, **fields)
-        await ctx.clock.sleep(wait_s)
+        await clock.sleep(wait_s)
         wait_s = min(LONGEST_WAIT_S, wait_s * 2)

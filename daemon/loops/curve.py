@@ -7,9 +7,12 @@ is looked for: when the log's reader is behind, any number of records lies behin
 
 from pathlib import Path
 
-from daemon.ports import Files
+from daemon.logs import get_log
+from daemon.ports import Files, UnavailableError
 from daemon.swift.lines import LineSplitter
 from daemon.swift.records import MAX_JSON_LINE, Metrics, parse_jsonl_record
+
+log = get_log("tracking")
 
 CHUNK_BYTES = 64 * 1024
 MOST_WAITING = 4096
@@ -43,7 +46,11 @@ class FullMetrics:
         """Read until a record is there, or one of a later step is, or nothing more is."""
         step = key[1]
         while key not in self._waiting and (step is None or self._newest_step <= step):
-            data = await self._files.read(path, self._position, CHUNK_BYTES)
+            try:
+                data = await self._files.read(path, self._position, CHUNK_BYTES)
+            except UnavailableError as error:  # the printed record will do
+                log.warning("metrics_unreadable", str(error))
+                return
             self._position += len(data)
             for line in self._splitter.feed(data):
                 record = parse_jsonl_record(line.text.encode())

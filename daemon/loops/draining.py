@@ -8,7 +8,7 @@ from functools import partial
 from math import inf
 
 from daemon.core.drains import drained, new_drain
-from daemon.core.moves import interrupted
+from daemon.core.moves import export_stopped, interrupted
 from daemon.core.outcome import Verdict, Why
 from daemon.core.sickness import FailedAttempt, proven, struck
 from daemon.logs import get_log
@@ -64,7 +64,10 @@ async def give_way(ctx: Context, node: NodeRecord) -> float:
 def _interrupted(ctx: Context, job: TrainingJob) -> TrainingJob | None:
     reason = f"interrupted because node {ctx.node_id} is drained"
     grace_s = ctx.settings.preemption_grace_seconds
-    changed = interrupted(job, reason, grace_s=grace_s, at=ctx.clock.now(), by=ctx.node_id)
+    at, by = ctx.clock.now(), ctx.node_id
+    changed = interrupted(job, reason, grace_s=grace_s, at=at, by=by)
+    if changed is None and job.internal.export_node_id == by:
+        changed = export_stopped(job, reason, grace_s=grace_s, at=at, by=by, again=True)
     if changed is not None:
         log.info("run_interrupted", "its node is drained, and the deadline has passed", job_id=job.id)
     return changed

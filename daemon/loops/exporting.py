@@ -1,6 +1,8 @@
 """Supervising one export: a run of its own, on a device of its own, beside the job's status."""
 
 from collections.abc import Callable
+from functools import partial
+from math import inf
 from pathlib import Path
 
 from daemon.core.moves import export_lost, export_moved
@@ -8,8 +10,9 @@ from daemon.core.work import WorkKind
 from daemon.logs import get_log
 from daemon.loops.context import Context, change_job, persistently
 from daemon.loops.following import LEASE_RAN_OUT, follow, spawn, spec_of, wait_gone
-from daemon.loops.reading import LogReader
-from daemon.ports import RunEnd, SpawnError
+from daemon.loops.hints import Hint
+from daemon.loops.reading import LONGEST_AWAY_S, LogReader
+from daemon.ports import Run, RunEnd, SpawnError, UnavailableError
 from daemon.swift.argv import export_output
 from daemon.swift.failures import Evidence, classify
 from daemon.swift.lines import Line
@@ -44,7 +47,8 @@ async def supervise_export(ctx: Context, job: TrainingJob) -> None:
         for line in lines:
             evidence.feed(line.text)
 
-    end = await follow(run, LogReader(ctx, job, path, 0, collect, live=False), ())
+    orders = partial(_orders, ctx, job, run)
+    end = await follow(run, LogReader(ctx, job, path, 0, collect, live=False), (orders,))
     end = await wait_gone(ctx, job.id, run, end, devices)
     if end.fenced:
         await _requeue(ctx, job)
@@ -53,6 +57,24 @@ async def supervise_export(ctx: Context, job: TrainingJob) -> None:
     path_made, problem = await _result(ctx, job, end, evidence)
     await _conclude(ctx, job, path_made, problem)
     await ctx.runs.forget(run_id)
+
+
+async def _orders(ctx: Context, job: TrainingJob, run: Run) -> None:
+    """End the export as soon as the document asks for it."""
+    hint = ctx.signals.jobs.setdefault(job.id, Hint())
+    ordered_s = inf
+    while True:
+        try:
+            now = await ctx.store.get_job(job.id)
+        except UnavailableError as error:
+            log.debug("orders_wait", str(error), job_id=job.id)
+            now = None
+        order = now.internal.export_stop if now is not None else None
+        if order is not None and order.grace_s < ordered_s:
+            ordered_s = order.grace_s
+            log.info("export_stopping", order.reason, job_id=job.id, grace_s=order.grace_s)
+            await run.stop(grace_s=order.grace_s, save=False)
+        await hint.wait(ctx.clock, ctx.settings.poll_seconds)
 
 
 async def _clear(ctx: Context, job: TrainingJob) -> None:
@@ -73,7 +95,13 @@ async def _result(ctx: Context, job: TrainingJob, end: RunEnd, evidence: Evidenc
         failure = classify(evidence, end.exit_code)
         return None, failure.message if end.exit_code is not None else f"lost without an exit status: {end.note}"
     output = export_output(order.checkpoint, order.merge_lora, order.quant_method, order.quant_bits)
-    if not await ctx.files.exists(Path(output)):
+    try:
+        there = await persistently(
+            ctx, "the look at the export", lambda: ctx.files.exists(Path(output)), limit_s=LONGEST_AWAY_S, job_id=job.id
+        )
+    except UnavailableError as error:
+        return None, f"ms-swift ended with code 0, but what it made can't be looked at: {error}"
+    if not there:
         return None, f"ms-swift ended with code 0, but {output} is not there"
     return output, None
 
@@ -85,13 +113,18 @@ async def _requeue(ctx: Context, job: TrainingJob) -> None:
 
 
 async def _conclude(ctx: Context, job: TrainingJob, path: str | None, problem: str | None) -> None:
+    """Write how it ended. One that was told to end, and did not make it, says so, or is queued again."""
     status = ExportStatus.FAILED if path is None else ExportStatus.COMPLETED
-    changes: dict[str, object] = {"export_path": path, "export_error": problem}
-    await _write_end(
-        ctx,
-        job,
-        lambda now: export_moved(now, status, at=ctx.clock.now(), by=ctx.node_id, changes=changes, export_devices=()),
-    )
+
+    def ended(now: TrainingJob) -> TrainingJob:
+        at, by, stop = ctx.clock.now(), ctx.node_id, now.internal.export_stop
+        if path is None and stop is not None and stop.again:
+            return export_lost(now, at=at, by=by)
+        said = stop.reason if path is None and stop is not None else problem
+        changes: dict[str, object] = {"export_path": path, "export_error": said}
+        return export_moved(now, status, at=at, by=by, changes=changes, export_devices=())
+
+    await _write_end(ctx, job, ended)
     log.info("export_ended", problem or "exported", job_id=job.id, status=status, path=path)
 
 

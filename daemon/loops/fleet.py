@@ -5,7 +5,7 @@ Shared by the scheduling loop, telemetry and the commands that ask; decides noth
 
 import asyncio
 
-from daemon.core.devices import mark_foreign
+from daemon.core.devices import left_mib, mark_foreign
 from daemon.core.drains import with_drains
 from daemon.core.scheduler import plan
 from daemon.core.work import Held, NodeView, Plan
@@ -125,8 +125,12 @@ def _as_before(known: tuple[Device, ...], devices: tuple[Device, ...]) -> tuple[
 
 
 async def memory_left_mib(ctx: Context, devices: tuple[int, ...]) -> float | None:
-    """Memory that processes hold on devices whose job has just ended, MiB; None where devices have no memory (CPU)."""
+    """Memory that is held on devices whose job has just ended, MiB; None where that is not known of all of them.
+
+    CPU slots have none. Nor has a device that is out of use now: what is told of it may be what was last read.
+    """
     if not ctx.devices.uses_cuda:
         return None
-    found = [device for device in await ctx.devices.read() if device.index in devices]
-    return sum(process.memory_mib or 0.0 for device in found for process in device.processes)
+    read = {device.index: device for device in await ctx.devices.read() if device.state is not DeviceState.UNHEALTHY}
+    left = [left_mib(read[index]) if index in read else None for index in devices]
+    return None if None in left else sum(each or 0.0 for each in left)

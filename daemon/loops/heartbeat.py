@@ -4,20 +4,23 @@ Where another node may take over the jobs of a silent one (`node_lost_seconds`),
 lease, which the runners look at: a node that is cut off has ended all its runs, by its own clock and without its
 daemon, when three quarters of the time have passed; the last quarter is the margin for killing and for clocks that run
 unevenly. A heartbeat that meets another epoch comes too late: the node was declared lost. Then it makes sure that
-nothing of its runs is left before it takes up the new epoch.
+nothing of its runs is left before it takes up the new epoch. Nobody is promised a time by which the host's lease was
+not written before.
 """
 
 from datetime import datetime
+from math import inf
 
 from daemon import __version__
 from daemon.core.nodes import node_back, node_moved
 from daemon.logs import get_log
+from daemon.loops.clocks import store_skew_s
 from daemon.loops.context import Context, change_node, persistently
+from daemon.loops.disks import look_at_disks
 from daemon.loops.lease import end_all_runs
 from daemon.ports import UnavailableError
 from schemas.enums import NodeState
 from schemas.nodes import NodeInternal, NodeRecord
-from schemas.replies import Disk
 
 log = get_log("heartbeat")
 
@@ -38,14 +41,24 @@ async def heartbeat(ctx: Context, started_at: datetime) -> None:
 
 async def beat(ctx: Context, started_at: datetime) -> None:
     """Write the node's present state once. The version of ms-swift is in it as soon as it is known."""
+    await _beat(ctx, started_at, _promise(ctx))
+
+
+async def _beat(ctx: Context, started_at: datetime, promise_s: float | None) -> None:
     began_s = ctx.clock.monotonic()
-    while not await ctx.store.put_node(await _record(ctx, started_at)):
+    while not await ctx.store.put_node(await _record(ctx, started_at, promise_s)):
         await _come_back(ctx)
         began_s = ctx.clock.monotonic()
     await _renew(ctx, began_s)
 
 
-async def _record(ctx: Context, started_at: datetime) -> NodeRecord:
+def _promise(ctx: Context) -> float | None:
+    """After how long a silence others may take this node's jobs over, by the settings; None: never."""
+    return ctx.settings.node_lost_seconds or None
+
+
+async def _record(ctx: Context, started_at: datetime, promise_s: float | None) -> NodeRecord:
+    skew_s = await store_skew_s(ctx)
     versions = {"swift-trainer": __version__}
     if ctx.toolchain.known is not None:
         versions["ms-swift"] = ctx.toolchain.known.version
@@ -54,19 +67,13 @@ async def _record(ctx: Context, started_at: datetime) -> NodeRecord:
         state=NodeState.ONLINE,
         last_heartbeat=ctx.clock.now(),
         started_at=started_at,
-        lost_after_seconds=ctx.settings.node_lost_seconds or None,
+        lost_after_seconds=promise_s,
+        store_skew_seconds=skew_s,
         versions=versions,
         devices=ctx.board.current(),
-        disks=await _disks(ctx),
+        disks=await look_at_disks(ctx),
         internal=NodeInternal(epoch=ctx.lease.epoch),
     )
-
-
-async def _disks(ctx: Context) -> tuple[Disk, ...]:
-    """Room in the daemon's own folders."""
-    folders = dict.fromkeys((ctx.settings.state_path, ctx.settings.work_path))
-    rooms = [(folder, await ctx.files.free_mib(folder)) for folder in folders]
-    return tuple(Disk(path=str(folder), free_mib=free) for folder, free in rooms if free is not None)
 
 
 async def _renew(ctx: Context, began_s: float) -> None:
@@ -98,10 +105,17 @@ async def come_online(ctx: Context, started_at: datetime) -> None:
 
 
 async def _first_beat(ctx: Context, started_at: datetime) -> None:
-    """Take up the node's lease where the last daemon left it, or, where that was lost, a new one."""
+    """Take up the node's lease where the last daemon left it, or, where that was lost, a new one.
+
+    A promise that is new, or shorter than before, is told by a second beat, when the runners that an earlier daemon
+    left have a lease that keeps it.
+    """
     node = await ctx.store.get_node(ctx.node_id)
     if node is not None and not node.internal.lost:
         ctx.lease.epoch = node.internal.epoch
+    before_s = node.lost_after_seconds if node is not None else None
+    if (_promise(ctx) or inf) < (before_s or inf):
+        await _beat(ctx, started_at, before_s)
     await beat(ctx, started_at)
 
 

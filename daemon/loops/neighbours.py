@@ -13,7 +13,7 @@ from daemon.core.moves import export_lost, going_on, lost
 from daemon.core.nodes import node_lost
 from daemon.logs import get_log
 from daemon.loops.context import Context, change_job
-from daemon.loops.resuming import last_resumable
+from daemon.loops.resuming import likely_resumable
 from daemon.ports import Subject, UnavailableError
 from schemas.enums import ExportStatus
 from schemas.jobs import TrainingJob
@@ -62,7 +62,7 @@ async def _declare_lost(ctx: Context, node: NodeRecord, silent_s: float) -> bool
 async def _take_over(ctx: Context, node: NodeRecord) -> None:
     """Requeue all that a lost node held."""
     for job in await ctx.store.jobs_on(node.node_id):
-        resume_from = await last_resumable(ctx, job)
+        resume_from = await likely_resumable(ctx, job)
         changed = await change_job(ctx, job.id, lambda now, job=job, at=resume_from: _taken(ctx, node, job, now, at))
         if changed is not None and changed.internal.revision != job.internal.revision:
             log.warning("job_taken_over", f"its node {node.node_id} is lost", job_id=job.id, status=changed.status)

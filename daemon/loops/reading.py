@@ -3,6 +3,9 @@
 It reads as fast as the file grows, in bounded chunks, so memory stays flat whatever is written. Lines also go out as
 `log` events, at most one per 100 ms and job; a terminal would show only the last state of a progress bar, and so does a
 batch. What does not fit into a batch is left out and counted: the file has it.
+
+A file that can't be read for now is waited for: that nothing is read then does not mean that there is nothing. When its
+run has ended, it is waited for no longer than for `LONGEST_AWAY_S`, because the run's devices wait as well.
 """
 
 import asyncio
@@ -11,12 +14,15 @@ from pathlib import Path
 
 from daemon.core.masking import mask
 from daemon.core.moves import About, about, source_of
+from daemon.logs import get_log
 from daemon.loops.context import Context
 from daemon.metrics import LOG_READ
-from daemon.ports import Watch
+from daemon.ports import UnavailableError, Watch
 from daemon.swift.lines import Line, LineSplitter
 from schemas.events import LOG_TYPE, CloudEvent, LogData
 from schemas.jobs import TrainingJob
+
+log = get_log("reading")
 
 CHUNK_BYTES = 64 * 1024
 TURN_BYTES = 8 * 1024
@@ -25,37 +31,61 @@ BATCH_INTERVAL_S = 0.1
 BATCH_LINES = 200
 BATCH_BYTES = 64 * 1024
 IDLE_POLL_S = 1.0
+LONGEST_AWAY_S = 600.0
+"""How long the file system of a run that has ended is waited for."""
 
 Handle = Callable[[list[Line]], Awaitable[None]]
+TellAway = Callable[[str | None], None]
+"""Told why the log can't be read, at every try; None: it can be again."""
+
+
+def _tell_nobody(_why: str | None) -> None:
+    pass
 
 
 class LogReader:
     """Follows a log file from an offset until its run has ended and everything is read."""
 
     def __init__(
-        self, ctx: Context, job: TrainingJob, path: Path, offset: int, handle: Handle, *, live: bool = True
+        self,
+        ctx: Context,
+        job: TrainingJob,
+        path: Path,
+        offset: int,
+        handle: Handle,
+        *,
+        tell_away: TellAway = _tell_nobody,
+        live: bool = True,
     ) -> None:
         self._ctx = ctx
         self._path = path
         self._position = offset
         self._splitter = LineSplitter(offset)
         self._handle = handle
+        self._tell_away = tell_away
         self._batch = LogBatch(ctx, about(job), offset) if live else None
-        self._ended = False
+        self._ended_s: float | None = None
         self._watch: Watch | None = None
+        self.away = ""
+        """Why the file can't be read; empty: it can."""
 
     def run_ended(self) -> None:
         """Nobody writes any more: read what is there, then return."""
-        self._ended = True
+        self._ended_s = self._ctx.clock.monotonic()
         if self._watch is not None:
             self._watch.notify()
 
     async def run(self) -> None:
-        """Read until `run_ended` was called and the end of the file is reached."""
+        """Read until `run_ended` was called and the end of the file is reached, or it is `away` for too long."""
         async with self._ctx.files.watch(self._path) as self._watch:
             while True:
-                last_round = self._ended
-                data = await self._ctx.files.read(self._path, self._position, CHUNK_BYTES)
+                last_round = self._ended_s is not None
+                data = await self._read()
+                if data is None:
+                    if self._gives_up():
+                        break
+                    await self._ctx.clock.sleep(IDLE_POLL_S)
+                    continue
                 for begin in range(0, len(data), TURN_BYTES):
                     await self._take(self._splitter.feed(data[begin : begin + TURN_BYTES]))
                     await asyncio.sleep(0)
@@ -68,6 +98,29 @@ class LogReader:
         await self._take(self._splitter.flush())
         if self._batch is not None:
             self._batch.send_all()
+
+    async def _read(self) -> bytes | None:
+        """The next bytes; None: they can't be read for now."""
+        try:
+            data = await self._ctx.files.read(self._path, self._position, CHUNK_BYTES)
+        except UnavailableError as error:
+            if not self.away:
+                log.warning("log_unreadable", f"waiting for it: {error}", path=str(self._path))
+            self.away = str(error)
+            self._tell_away(self.away)
+            return None
+        if self.away:
+            log.info("log_readable", "it can be read again", path=str(self._path))
+            self.away = ""
+            self._tell_away(None)
+        return data
+
+    def _gives_up(self) -> bool:
+        """Whether the file of a run that has ended is away for too long."""
+        if self._ended_s is None or self._ctx.clock.monotonic() < self._ended_s + LONGEST_AWAY_S:
+            return False
+        log.error("log_unread", f"its end stays unread: {self.away}", path=str(self._path), offset=self._position)
+        return True
 
     async def _take(self, lines: list[Line]) -> None:
         if lines and self._batch is not None:

@@ -15,7 +15,7 @@ from daemon.core.work import Interruption, Plan, Start, WorkKind
 from daemon.logs import get_log
 from daemon.loops.context import Context, Postponed, Step, change_job, persistently
 from daemon.loops.fleet import MOST_WAITING, plan_now
-from daemon.loops.resuming import last_resumable
+from daemon.loops.resuming import Saved, find_saved
 from daemon.metrics import SCHEDULE
 from daemon.ports import ToolchainError, UnavailableError
 from daemon.swift.argv import datasets_of, export_argv, export_output, sft_argv
@@ -101,14 +101,19 @@ async def _apply(ctx: Context, start: Start) -> bool:
         text = "; ".join(f"extra_args.{name}: {message}" for name, message in faults)
         await change_job(ctx, job_id, lambda now: _refused(ctx, now, text))
         return False
-    if await _disk_is_short(ctx, job) or await _are_not_together(ctx, job, start.devices):
-        return False
     log_path = ctx.settings.log_path(job.training_type, job_id)
-    log_size = await ctx.files.size(log_path)
-    metrics_size = await ctx.files.size(Path(job.run_dir or job.output_dir) / "logging.jsonl")
+    try:
+        log_size = await ctx.files.size(log_path)
+        metrics_size = await ctx.files.size(Path(job.run_dir or job.output_dir) / "logging.jsonl")
+        # looked for again, here: what it was queued with may be gone by now, or lie on another node's disk
+        saved = await find_saved(ctx, job) if job.attempt else Saved()
+    except UnavailableError as away:  # begun anew, it would write over what it has saved
+        await _postpone(ctx, job, str(away))
+        return False
+    if await _disk_is_short(ctx, job, saved.newest_mib) or await _are_not_together(ctx, job, start.devices):
+        return False
+    resume_from = saved.resume_from
     port = await ctx.runs.free_port() if len(start.devices) > 1 else None
-    # looked for again, here: what it was queued with may be gone by now, or lie on another node's disk
-    resume_from = await last_resumable(ctx, job) if job.attempt else None
 
     def claim(now: TrainingJob) -> TrainingJob | None:
         if now.status is not TrainingStatus.QUEUED:
@@ -144,11 +149,11 @@ async def _apply(ctx: Context, start: Start) -> bool:
     return won
 
 
-async def _disk_is_short(ctx: Context, job: TrainingJob) -> bool:
+async def _disk_is_short(ctx: Context, job: TrainingJob, checkpoint_mib: float) -> bool:
     """Whether a job must wait for disk space; said as its reason, and looked at again after a while."""
     folder = Path(job.run_dir or job.output_dir)
     free = await ctx.files.free_mib(folder)
-    short = None if free is None else short_of_disk(free, 0.0, ctx.settings.limits)
+    short = None if free is None else short_of_disk(free, checkpoint_mib, ctx.settings.limits)
     if short is None:
         return False
     await _postpone(ctx, job, f"{short} ({folder})")

@@ -2,24 +2,32 @@
 
 A supervisor that fails is a bug; it is told of loudly and taken up again after a pause, because its training goes on
 and the other jobs have nothing to do with it.
+
+What the store says runs here and nobody follows is looked for now and then: a store that was frozen may carry out the
+claim of a daemon that died after the next one has begun. Where its devices are somebody else's by then, it is given
+back; else it is taken up.
 """
 
 import asyncio
 
 from daemon.core.lifecycle import HOLDS_DEVICES
+from daemon.core.moves import export_lost, going_on, lost
 from daemon.core.work import WorkKind
 from daemon.logs import get_log
-from daemon.loops.context import Context, persistently
+from daemon.loops.context import Context, change_job, persistently
 from daemon.loops.exporting import export_run_id, supervise_export
 from daemon.loops.following import end_run, job_of, read_job
 from daemon.loops.lease import lease_held
 from daemon.loops.training import run_id_of, supervise_training
+from daemon.ports import UnavailableError
 from schemas.enums import ExportStatus
 from schemas.jobs import TrainingJob
 
 log = get_log("supervision")
 
 AGAIN_S = 30.0
+LOOK_S = 30.0
+Key = tuple[str, WorkKind]
 
 
 class Supervision:
@@ -28,8 +36,8 @@ class Supervision:
     def __init__(self, ctx: Context, group: asyncio.TaskGroup) -> None:
         self._ctx = ctx
         self._group = group
-        self._tasks: dict[tuple[str, WorkKind], asyncio.Task[None]] = {}
-        self._claimed_anew: set[tuple[str, WorkKind]] = set()
+        self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._claimed_anew: set[Key] = set()
         """Claimed while the supervisor of the last attempt was on its way out: it has read the document before that."""
 
     @property
@@ -64,6 +72,35 @@ class Supervision:
         await self._end_strays({run_of(job, kind) for job in jobs for kind in kinds_held(job, self._ctx.node_id)})
         return len(jobs)
 
+    async def look_after(self) -> None:
+        """Find what nobody follows, for as long as the daemon runs. One look alone may come between claim and begin."""
+        before: set[Key] = set()
+        while True:
+            await self._ctx.clock.sleep(LOOK_S)
+            try:
+                before = await self._look(before)
+            except UnavailableError as error:
+                log.debug("look_waits", str(error))
+
+    async def _look(self, before: set[Key]) -> set[Key]:
+        """What nobody follows now; what was so at the last look as well is taken up or given back."""
+        node_id = self._ctx.node_id
+        jobs = await self._ctx.store.jobs_on(node_id)
+        held = {(job.id, kind): job for job in jobs for kind in kinds_held(job, node_id)}
+        loose = {key for key in held if key not in self._tasks}
+        known = await self._ctx.runs.known() if loose & before else ()
+        for key in sorted(loose & before):
+            job, kind = held[key], key[1]
+            taken = {index for other, its in held.items() if other not in loose for index in _devices(its, other[1])}
+            if run_of(job, kind) not in known and taken.intersection(_devices(job, kind)):
+                log.warning("claim_too_late", "its devices are another's; giving it back", job_id=job.id, kind=kind)
+                await change_job(self._ctx, job.id, lambda now, seen=(job, kind): _given_back(self._ctx, *seen, now))
+                self._ctx.signals.scheduling.give()
+            else:
+                log.warning("run_unfollowed", "it is this node's and nobody follows it", job_id=job.id, kind=kind)
+                self.begin(*key)
+        return loose
+
     async def _end_strays(self, held: set[str]) -> None:
         """End runs that are no longer this node's: their jobs went elsewhere, or on, while no daemon was here."""
         for run_id in await self._ctx.runs.known():
@@ -80,7 +117,7 @@ class Supervision:
             await end_run(self._ctx, run)
         await self._ctx.runs.forget(run_id)
 
-    def _ended(self, key: tuple[str, WorkKind], *, well: bool) -> None:
+    def _ended(self, key: Key, *, well: bool) -> None:
         self._tasks.pop(key, None)
         if well and key in self._claimed_anew:
             self._claimed_anew.discard(key)
@@ -113,3 +150,19 @@ def kinds_held(job: TrainingJob, node_id: str) -> tuple[WorkKind, ...]:
     trains = job.status in HOLDS_DEVICES and job.node_id == node_id
     exports = job.export_status is ExportStatus.RUNNING and job.internal.export_node_id == node_id
     return ((WorkKind.TRAIN,) if trains else ()) + ((WorkKind.EXPORT,) if exports else ())
+
+
+def _devices(job: TrainingJob, kind: WorkKind) -> tuple[int, ...]:
+    return job.devices if kind is WorkKind.TRAIN else job.internal.export_devices
+
+
+def _given_back(ctx: Context, seen: TrainingJob, kind: WorkKind, job: TrainingJob) -> TrainingJob | None:
+    """Back in the queue, unless it was changed since it was seen."""
+    if job.internal.revision != seen.internal.revision:
+        return None
+    now, by = ctx.clock.now(), ctx.node_id
+    if kind is WorkKind.EXPORT:
+        return export_lost(job, at=now, by=by)
+    resume_from = job.internal.resume_from
+    reason = f"it was claimed too late, and others have its devices; it {going_on(resume_from)}"
+    return lost(job, reason, resume_from, at=now, by=by)

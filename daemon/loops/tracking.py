@@ -1,7 +1,8 @@
 """The tracker of one training attempt: turns log lines into progress, events, points and checkpoints.
 
 It decides nothing about the job's end; it hands what it learned to the recorder (for the document) and to the bus (for
-subscribers), and keeps the evidence from which a failure is explained.
+subscribers), and keeps the evidence from which a failure is explained. What waited through an outage is written after
+it, so each change of the document looks first whether the job is still in this attempt.
 """
 
 import math
@@ -15,10 +16,11 @@ from daemon.core.moves import about, checkpoint_seen, move, source_of
 from daemon.core.progress import Progress, logged, progress_fields
 from daemon.core.watchdog import bad_losses
 from daemon.logs import get_log
-from daemon.loops.context import Context
+from daemon.loops.context import Context, persistently
 from daemon.loops.curve import FullMetrics
 from daemon.loops.recorder import Recorder
 from daemon.metrics import PROGRESS_EVENTS
+from daemon.ports import UnavailableError
 from daemon.swift.checkpoints import best_of, complete, step_of
 from daemon.swift.failures import Evidence
 from daemon.swift.lines import Line, LineSplitter
@@ -29,8 +31,8 @@ from schemas.jobs import MetricPoint, TrainingJob
 
 log = get_log("tracking")
 
-MIB = 1024 * 1024
 RECALLED_BYTES = 256 * 1024
+LONGEST_RECALL_S = 30.0
 
 
 class Tracker:
@@ -53,7 +55,7 @@ class Tracker:
         self.bad_losses = 0
         """Logged steps in a row with a loss that is no number."""
         self.checkpoint_mib = 0.0
-        """Size of the newest checkpoint."""
+        """Size of the newest checkpoint on disk, of whichever attempt."""
         self._warnings: dict[str, str] = {}
         self.progress = Progress(
             phase=job.phase or Phase.LOADING,
@@ -86,12 +88,24 @@ class Tracker:
         end = self._job.internal.log_offset
         begin = max(self._job.internal.attempt_offset, end - RECALLED_BYTES)
         if begin < end:
-            for line in LineSplitter(begin).feed(await self._ctx.files.read(path, begin, end - begin)):
+            for line in LineSplitter(begin).feed(await self._read(path, begin, end - begin)):
                 if not line.carriage:
                     self.evidence.feed(line.text)
                 for record in self._parser.feed(line):
                     if isinstance(record, CheckpointSaving) and record.step > self._told:
                         self._expected.add(record.step)
+
+    async def _read(self, path: Path, offset: int, limit: int) -> bytes:
+        """A part of the log; empty where it can't be read for a while, so that a stop need not wait for it."""
+
+        async def read() -> bytes:
+            return await self._ctx.files.read(path, offset, limit)
+
+        try:
+            return await persistently(self._ctx, "the log so far", read, limit_s=LONGEST_RECALL_S, job_id=self._job.id)
+        except UnavailableError as error:
+            log.warning("log_forgotten", f"what it said before is not known: {error}", job_id=self._job.id)
+            return b""
 
     async def handle(self, lines: list[Line]) -> None:
         """Take the next lines of the log."""
@@ -128,27 +142,45 @@ class Tracker:
         self._recorder.progress({"warnings": tuple(self._warnings.values())})
         self._tell({})
 
+    def log_away(self, why: str | None) -> None:
+        """The log can't be read, which is no silence; None: it can be again."""
+        self.heard_at = self._ctx.clock.monotonic()
+        self.warn("log", None if why is None else f"log: {why}")
+
+    async def look_at_last(self, wait_s: float) -> None:
+        """Look for checkpoints when the run has ended, and wait so long for a file system that is away."""
+        try:
+            await persistently(
+                self._ctx,
+                "the look for checkpoints",
+                self.look_for_checkpoints,
+                limit_s=wait_s,
+                job_id=self._job.id,
+            )
+        except UnavailableError as error:
+            log.warning("checkpoints_unseen", f"they stay untold: {error}", job_id=self._job.id)
+
     async def look_for_checkpoints(self) -> None:
-        """Tell of checkpoints that are complete on disk and were not told of."""
+        """Tell of checkpoints that are complete on disk and were not told of. Raises `UnavailableError`."""
         folders = await self._ctx.files.checkpoints(self.run_dir)
         whole = complete(folders)
         best = best_of(whole)
+        self.checkpoint_mib = whole[-1].size_mib if whole else 0.0
         for folder in whole:
             step = step_of(folder.path)
             if step is None or step <= self._told:
                 continue
             self._told = step
-            self.checkpoint_mib = sum(folder.sizes.values()) / MIB
             self._recorder.step(lambda job, path=str(folder.path), step=step: self._checkpoint(job, path, step, best))
         self._expected = {step for step in self._expected if step > self._told}
 
     def _began(self, job: TrainingJob) -> TrainingJob | None:
-        if job.status is not TrainingStatus.STARTING:
+        if job.attempt != self._job.attempt or job.status is not TrainingStatus.STARTING:
             return None
         return move(job, Cause.TRAIN, at=self._ctx.clock.now(), by=self._ctx.node_id, reason="training has begun")
 
     def _checkpoint(self, job: TrainingJob, path: str, step: int, best: str | None) -> TrainingJob | None:
-        if step <= job.internal.checkpoint_step:
+        if job.attempt != self._job.attempt or step <= job.internal.checkpoint_step:
             return None
         return checkpoint_seen(job, path, step, best, at=self._ctx.clock.now(), by=self._ctx.node_id)
 

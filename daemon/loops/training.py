@@ -19,9 +19,9 @@ from daemon.loops.context import Context, change_job, persistently
 from daemon.loops.draining import note_end
 from daemon.loops.fleet import memory_left_mib
 from daemon.loops.following import LEASE_RAN_OUT, follow, read_job, spawn, spec_of, wait_gone
-from daemon.loops.reading import LogReader
+from daemon.loops.reading import LONGEST_AWAY_S, LogReader
 from daemon.loops.recorder import Recorder
-from daemon.loops.resuming import last_resumable
+from daemon.loops.resuming import likely_resumable
 from daemon.loops.tracking import Tracker
 from daemon.loops.watching import Watching
 from daemon.ports import Run, RunEnd, SpawnError
@@ -57,12 +57,12 @@ async def supervise_training(ctx: Context, job: TrainingJob) -> None:
     path = Path(job.log_file_path or ctx.settings.log_path(job.training_type, job.id))
     tracker.begin()
     await tracker.recall(path)
-    reader = LogReader(ctx, job, path, job.internal.log_offset, tracker.handle)
+    reader = LogReader(ctx, job, path, job.internal.log_offset, tracker.handle, tell_away=tracker.log_away)
     watch = Watching(ctx, job, run, tracker, recorder)
     async with asyncio.TaskGroup() as group:
         writing = group.create_task(recorder.run(), name=f"recorder of {job.id}")
         end = await follow(run, reader, (watch.orders, watch.health, watch.checkpoints))
-        await tracker.look_for_checkpoints()
+        await tracker.look_at_last(0.0 if reader.away else LONGEST_AWAY_S)  # the devices have waited long enough
         end = await wait_gone(ctx, job.id, run, end, job.devices)
         recorder.close()
         await writing
@@ -71,7 +71,8 @@ async def supervise_training(ctx: Context, job: TrainingJob) -> None:
         failure = classify(tracker.evidence, end.exit_code)
         if failure.code is ErrorCode.UNKNOWN and end.disk_full:
             failure = Failure(ErrorCode.DISK_FULL, f"the disk of its log was full, so it could not say why: {path}")
-        verdict = judge(_ending(latest, end, watch.stopped_for), failure.code, failure.message, end.note)
+        ending = _ending(latest, end, watch.stopped_for, reader.away)
+        verdict = judge(ending, failure.code, failure.message, end.note)
         await _conclude(ctx, latest, verdict, end)
     await ctx.runs.forget(run.run_id)
 
@@ -90,7 +91,7 @@ async def _take_up(ctx: Context, job: TrainingJob) -> Run | None:
     return run
 
 
-def _ending(job: TrainingJob, end: RunEnd, stopped_for: StoppedFor | None) -> Ending:
+def _ending(job: TrainingJob, end: RunEnd, stopped_for: StoppedFor | None, unread: str = "") -> Ending:
     return Ending(
         exit_code=end.exit_code,
         step=job.current_step,
@@ -98,12 +99,13 @@ def _ending(job: TrainingJob, end: RunEnd, stopped_for: StoppedFor | None) -> En
         stop_asked=job.status is TrainingStatus.STOPPING,
         stopped_for=stopped_for,
         rebooted=end.rebooted,
+        unread=unread,
     )
 
 
 async def _conclude(ctx: Context, job: TrainingJob, verdict: Verdict, end: RunEnd) -> None:
     """Write the end of an attempt: one write, whatever somebody asked meanwhile."""
-    resume_from = await last_resumable(ctx, job)
+    resume_from = await likely_resumable(ctx, job)
     left_mib = await memory_left_mib(ctx, job.devices)
     if not end.fenced:
         await note_end(ctx, job, verdict)
@@ -178,5 +180,6 @@ def _retried(
         retries_used=used,
         not_before=now + timedelta(seconds=retry.wait_s),
         avoid_devices=retry.avoid,
+        avoid_node=ctx.node_id if retry.avoid else None,
         resume_from=resume_from,
     )

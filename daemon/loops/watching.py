@@ -116,8 +116,18 @@ class Watching:
 
     async def checkpoints(self) -> None:
         """Look for a checkpoint on disk: at first, for what was saved while no daemon ran, and while one is written."""
-        await self._tracker.look_for_checkpoints()
+        seen = False
         while True:
+            if not seen or self._tracker.expects_checkpoint:
+                seen = await self._looked()
             await self._ctx.clock.sleep(CHECKPOINT_POLL_S)
-            if self._tracker.expects_checkpoint:
-                await self._tracker.look_for_checkpoints()
+
+    async def _looked(self) -> bool:
+        """Look once; False: nobody can tell for now what is there."""
+        try:
+            await self._tracker.look_for_checkpoints()
+        except UnavailableError as error:
+            self._tracker.warn("checkpoints", f"checkpoints: {error}")
+            return False
+        self._tracker.warn("checkpoints", None)
+        return True

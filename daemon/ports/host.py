@@ -149,7 +149,11 @@ class Watch(Protocol):
 
 
 class Files(Protocol):
-    """The file system, off the event loop's thread."""
+    """The file system, off the event loop's thread.
+
+    What is not there is empty, and no error. Where a look fails otherwise (a network's file system is away, a disk has
+    an error), `read`, `size`, `exists` and `checkpoints` raise `UnavailableError`: nobody knows what is there.
+    """
 
     async def read(self, path: Path, offset: int, limit: int) -> bytes:
         """At most `limit` bytes from `offset`; empty at the end or where there is no file."""
@@ -170,7 +174,7 @@ class Files(Protocol):
         ...
 
     async def names(self, path: Path) -> tuple[str, ...]:
-        """Names in a folder; empty where there is none."""
+        """Names in a folder; empty where there is none, or where it can't be read."""
         ...
 
     async def checkpoints(self, run_dir: Path) -> tuple[Folder, ...]:

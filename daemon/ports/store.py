@@ -147,7 +147,10 @@ class Store(Protocol):
         ...
 
     async def points(self, job_id: str, after_step: int, max_points: int) -> list[MetricPoint]:
-        """The curve behind `after_step`, evenly thinned to `max_points`; first and last are kept."""
+        """The curve behind `after_step`, evenly thinned to `max_points`; first and last are kept.
+
+        What an older attempt logged behind the first step of a newer one is left out.
+        """
         ...
 
     async def find_reply(self, message_id: str) -> bytes | None:
@@ -167,7 +170,8 @@ class Store(Protocol):
         ...
 
     async def put_node(self, node: NodeRecord) -> bool:
-        """Write the heartbeat part of a node (devices, versions, last heartbeat); makes it if it is new.
+        """Write the heartbeat part of a node (devices, versions, last heartbeat); makes it if it is new, and takes up
+        one that was forgotten.
 
         False, and nothing is written: the node's lease has another epoch, so it was declared lost.
         """
@@ -181,7 +185,7 @@ class Store(Protocol):
         ...
 
     async def nodes(self) -> list[NodeRecord]:
-        """All nodes by id."""
+        """All nodes by id, but for those that are forgotten."""
         ...
 
     async def close(self) -> None: ...

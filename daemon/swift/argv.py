@@ -16,6 +16,7 @@ GRACEFUL_EXIT = "graceful_exit"
 NEEDS_DATA = frozenset({"awq", "gptq", "gptq_v2"})
 MERGEABLE = frozenset({"lora", "dora", "adalora", "longlora", "lora_ga"})
 """Tuners whose adapter can be merged into the model; after the others there is nothing to export."""
+EXPORTS = "exports"
 
 _NEGATIVE = re.compile(r"-\d+\Z|-\d*\.\d+\Z")
 """argparse's own idea of a negative number."""
@@ -177,12 +178,14 @@ def export_fault(*, full: bool, quant_method: str | None, datasets: Sequence[str
 
 
 def export_output(checkpoint: str, merge_lora: bool, quant_method: str | None, quant_bits: int | None) -> str:
-    """Where ms-swift itself would put this export: beside the checkpoint, with a suffix."""
+    """Where an export goes: the name that ms-swift would give it, in a folder beside the checkpoints. Right among them
+    `save_total_limit` would count it as a checkpoint, and the next attempt would remove it."""
     if quant_method is not None:
         suffix = quant_method + (f"-int{quant_bits}" if quant_bits is not None else "")
     else:
         suffix = "merged" if merge_lora else "peft"
-    return f"{checkpoint.rstrip('/')}-{suffix}"
+    folder, _, name = checkpoint.rstrip("/").rpartition("/")
+    return f"{folder}/{EXPORTS}/{name}-{suffix}"
 
 
 def _rendered(options: Options) -> Iterable[str]:

@@ -19,6 +19,7 @@ _TUNER_FOLDERS = frozenset({"default", "reft"})
 """Where ms-swift's own tuners (`adapter`, `llamapro`, `reft`, …) put their weights."""
 _INCOMPLETE = "checkpoint-is-incomplete.txt"
 STATE = "trainer_state.json"
+MIB = 1024 * 1024
 OPTIMIZER = ("optimizer.pt", "optimizer.bin", "latest")
 """Where a checkpoint's optimizer state is; `latest` names DeepSpeed's folder."""
 
@@ -34,6 +35,11 @@ class Folder:
     """Contents of `trainer_state.json` and of the `*.index.json` files, where they are at most 16 MiB."""
     safetensors_bytes: Mapping[str, int]
     """For each `*.safetensors` file the size that its own header declares; 0 where the header can't be read."""
+
+    @property
+    def size_mib(self) -> float:
+        """Its files together, MiB."""
+        return sum(self.sizes.values()) / MIB
 
 
 def step_of(path: Path) -> int | None:

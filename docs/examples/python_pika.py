@@ -15,7 +15,8 @@ import pika
 QUEUE = "swift-subscriber.python-example"
 """A durable queue of our own keeps what comes while we are away; the shipped users may declare `USER.anything`."""
 
-broker = pika.BlockingConnection(pika.URLParameters(os.environ["SWIFT_TRAINER_AMQP_URL"]))
+url = pika.URLParameters(os.environ["SWIFT_TRAINER_AMQP_URL"])
+broker = pika.BlockingConnection(url)
 channel = broker.channel()
 channel.queue_declare(QUEUE, durable=True, arguments={"x-max-length": 100_000, "x-expires": 7 * 86_400_000})
 channel.queue_bind(QUEUE, "swift.events", "job.*.status.*")
@@ -29,6 +30,7 @@ channel.basic_consume(
 properties = pika.BasicProperties(
     reply_to="amq.rabbitmq.reply-to",
     message_id=str(uuid.uuid4()),  # keep it: the same id again makes no second job
+    user_id=url.credentials.username,  # whose job it is; the broker takes no name but the connection's own
     delivery_mode=2,
 )
 model, dataset = sys.argv[1:3]

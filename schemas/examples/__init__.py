@@ -1,6 +1,6 @@
 """One realistic example of every command, result and event, for the generated documents; tests check each.
 
-All of them tell of the same two jobs on the same node. Nothing in the daemon imports them.
+All of them tell of the same two jobs on the same node. In the daemon only the gateway's own document shows them.
 """
 
 from schemas.examples.events import EVENT_EXAMPLES

@@ -93,7 +93,7 @@ EVENT_EXAMPLES: dict[str, tuple[Data, ...]] = {
                 **_ABOUT,
                 "export_status": "completed",
                 "export_completed": True,
-                "export_path": f"{RUN_DIR}/checkpoint-150-merged",
+                "export_path": f"{RUN_DIR}/exports/checkpoint-150-merged",
                 "export_time": "2026-11-24T13:12:40.870000Z",
                 "checkpoint": f"{RUN_DIR}/checkpoint-150",
             },

@@ -60,5 +60,6 @@ REQUESTS: dict[str, tuple[Data, ...]] = {
     "node.list": ({},),
     "node.drain": ({"node_id": NODE},),
     "node.resume": ({"node_id": NODE},),
+    "node.forget": ({"node_id": NODE},),
     "system.status": ({},),
 }

@@ -44,6 +44,7 @@ _NODE: Data = {
     "started_at": "2026-11-20T08:00:00Z",
     "versions": {"swift-trainer": "0.1.0", "ms-swift": "4.0.0"},
     "devices": [GPU],
+    "store_skew_seconds": 0.002,
     "disks": [{"path": "/var/lib/swift-trainer", "free_mib": 184320.0}],
 }
 _DEFAULTS: Data = {
@@ -143,6 +144,7 @@ RESULT_EXAMPLES: dict[str, Data] = {
             "message": "drained: starts nothing new, its jobs finish",
         },
         "node.resume": {"node_id": NODE, "state": "online", "message": "resumed: starts jobs again"},
+        "node.forget": {"node_id": NODE, "state": "offline", "message": "forgotten, until it sends a heartbeat"},
         "system.status": {
             "status": "ok",
             "broker": "ok",

@@ -36,6 +36,38 @@ def test_one_that_is_resumed_is_back() -> None:
     assert not board.all_succeeded
 
 
+def test_an_end_with_an_export_is_one_end() -> None:
+    board = Board(Wanted(job_ids={"a"}))
+    board.put(a_view("a", status=TrainingStatus.RUNNING), 0)
+    board.put(a_view("a", status=TrainingStatus.COMPLETED, export_status="queued"), 1)
+    assert not board.ended_of({"a"})
+    assert board.unfinished() == {"a"}
+    assert board.tally() == "1 exporting"
+    board.put(a_view("a", status=TrainingStatus.COMPLETED, export_status="failed"), 2)
+    assert board.ended_of({"a"})
+    assert not board.all_succeeded
+    assert board.tally() == "nothing unfinished; ended since: 1 completed"
+
+
+@pytest.mark.parametrize("later_s", [1, LINGER_S + 1])
+def test_an_export_that_is_ordered_afterwards_is_no_second_end(later_s: float) -> None:
+    board = Board()
+    board.put(a_view("a", status=TrainingStatus.RUNNING), 0)
+    board.put(a_view("a", status=TrainingStatus.COMPLETED), 0)
+    board.age(later_s)
+    board.put(a_view("a", status=TrainingStatus.COMPLETED, export_status="running"), later_s)
+    assert board.tally() == "1 exporting; ended since: 1 completed"
+    board.put(a_view("a", status=TrainingStatus.COMPLETED, export_status="completed"), later_s)
+    assert board.tally() == "nothing unfinished; ended since: 1 completed"
+
+
+def test_a_resumed_one_ends_again() -> None:
+    board = Board()
+    for status in ("running", "failed", "queued", "completed"):
+        board.put(a_view("a", status=status), 0)
+    assert board.tally() == "nothing unfinished; ended since: 1 completed, 1 failed"
+
+
 def test_a_deleted_one_is_dropped() -> None:
     board = Board()
     board.put(a_view("a"), 0)

@@ -57,6 +57,11 @@ def test_nodes_and_clocks(change: dict[str, Any], verdicts: list[str], said: str
     assert said in " ".join(finding.said for finding in found)
 
 
+def test_that_a_node_is_drained_is_said_once() -> None:
+    found, _clock = of_nodes([NODE | {"state": "drained", "reason": "drained: starts nothing new"}])
+    assert found.said == "drained: starts nothing new"
+
+
 @pytest.mark.parametrize(
     ("state", "verdicts"), [("free", []), ("unhealthy", ["wrong"]), ("drained", ["note"]), ("foreign", ["note"])]
 )

@@ -1,11 +1,11 @@
 """Job files: YAML and JSON mean the same, numbers are numbers, and a mistake says where it is."""
 
 import pytest
-from pydantic import ValidationError
 
-from daemon.cli.job_file import UNKNOWN_FIELD, Body, JobFileError, read_job
-from schemas.commands import COMMANDS
-from schemas.replies import Fault, faults_of
+from daemon.cli.job_file import UNKNOWN_FIELD, Body, JobFileError, check, read_job
+from daemon.client import RefusedError
+from schemas.enums import ReplyErrorCode
+from schemas.replies import Fault
 
 
 def read_request(text: str, settings: list[str] | None = None) -> Body:
@@ -104,8 +104,28 @@ def test_the_name_that_was_meant(name: str, said: str) -> None:
     assert read_job(FILE).said_of(Fault(loc=(name,), message=UNKNOWN_FIELD)) == said
 
 
-def test_an_unknown_field_is_worded_as_the_models_do() -> None:
-    with pytest.raises(ValidationError) as error:
-        COMMANDS["job.create"].validate_python(read_request(FILE))
-    messages = {fault.loc[-1]: fault.message for fault in faults_of(error.value)}
-    assert messages["lora_rnk"] == UNKNOWN_FIELD
+WANTED = {"model_path": "m", "datasets": ["d"], "output_dir": "o"}
+
+
+@pytest.mark.parametrize(
+    ("request_", "locs", "said"),
+    [
+        ({"training_type": "llm", "lora_rnk": 8, **WANTED}, [("lora_rnk",)], f"lora_rnk: {UNKNOWN_FIELD}"),
+        ({"training_type": "llm", "labels": {"a": 1}, **WANTED}, [("labels", "a")], "labels.a: "),
+        ({"training_type": "llm", "model_path": "m"}, [("output_dir",), ("datasets",)], "output_dir: Field required"),
+        ({"training_type": "abc", **WANTED}, [("training_type",)], "training_type: must be one of "),
+        (WANTED, [("training_type",)], "training_type: Field required"),
+    ],
+)
+def test_what_the_models_refuse_is_refused_here_as_by_the_daemon(
+    request_: Body, locs: list[tuple[str, ...]], said: str
+) -> None:
+    with pytest.raises(RefusedError) as refused:
+        check(request_)
+    assert refused.value.code is ReplyErrorCode.INVALID_REQUEST
+    assert sorted(fault.loc for fault in refused.value.details) == sorted(locs)
+    assert refused.value.message.startswith(said)
+
+
+def test_what_the_models_take_is_left_to_the_daemon() -> None:
+    check({"training_type": "llm", **WANTED})

@@ -44,12 +44,14 @@ async def test_every_command_is_a_method(place: Place, pair: Services) -> None:
         assert (await client.gpus()).gpus[0].state is DeviceState.DRAINED
         await client.undrain("node-1")
         assert [node.node_id for node in (await client.nodes()).nodes] == ["node-1"]
+        with pytest.raises(RefusedError, match="is online, so it can't be forgotten"):
+            await client.forget("node-1")
         assert (await client.start(job)).queue_position is not None
         done = await client.wait(job)
         assert isinstance(done, LLMTrainingJob)
         assert (done.status, done.export_status) == (TrainingStatus.COMPLETED, ExportStatus.COMPLETED)
         assert (await client.status(done)).progress == 100
-        assert [job.id for job in (await client.jobs(label="team=a")).jobs] == [done.id]
+        assert [job.id for job in (await client.jobs(label="team=a", owner="guest")).jobs] == [done.id]
         assert (await client.jobs(status=[TrainingStatus.CANCELLED], training_type=TrainingType.LLM)).total_llm == 1
         assert (await client.logs(job, tail=1)).eof
         assert [event.sequence for event in (await client.history(job, after=1, limit=2)).events] == [2, 3]

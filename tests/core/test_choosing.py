@@ -101,7 +101,7 @@ def test_two_islands_are_not_mixed() -> None:
     node = NodeView("n", NodeState.ONLINE, tuple(devices.values()))
     assert plan([work("j", 4)], [node], [], NOW).starts[0].devices == (0, 2, 4, 6)
     assert plan([work("j", 4)], [node], [held("x", 0, on="n")], NOW).starts[0].devices == (1, 3, 5, 7)
-    avoiding = replace(work("j", 2), avoid=(0, 2, 4))
+    avoiding = replace(work("j", 2), avoid=(("n", 0), ("n", 2), ("n", 4)))
     assert plan([avoiding], [node], [], NOW).starts[0].devices == (1, 3)
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.core.outcome import Ending, Verdict, Why, judge
-from daemon.core.progress import Progress, logged, percent_of
+from daemon.core.progress import Progress, logged, percent_of, progress_fields
 from daemon.core.retry import LONGEST_WAIT_S, decide
 from schemas.enums import ErrorCode
 from schemas.jobs import StoppedFor
@@ -49,6 +49,16 @@ def test_a_lost_run_is_killed_or_its_node_is_lost() -> None:
     assert verdict(ending(exit_code=None)).error_code is ErrorCode.KILLED
     assert verdict(ending(exit_code=None, rebooted=True)).error_code is ErrorCode.NODE_LOST
     assert "runner's note" in (verdict(ending(exit_code=None)).error_message or "")
+
+
+def test_who_can_not_be_read_to_the_end_has_failed_of_nothing_that_is_known() -> None:
+    for code in (0, 1):
+        found = verdict(ending(exit_code=code, unread="/log can't be read"))
+        assert (found.why, found.error_code) == (Why.FAILED, ErrorCode.UNKNOWN)
+        assert found.error_message == (
+            f"ended with code {code}; its log is read up to step 5 of 8, and then /log can't be read"
+        )
+    assert verdict(ending(step=8, unread="/log can't be read")).why is Why.REACHED_LAST_STEP
 
 
 def test_a_failure_carries_its_class_and_its_line() -> None:
@@ -109,3 +119,11 @@ def test_an_evaluation_keeps_the_last_training_values() -> None:
         trained, step=5, total_steps=10, values={"eval_loss": 3.0, "token_acc": 0.1}, elapsed_s=2, remaining_s=1
     )
     assert (evaluated.loss, evaluated.token_acc, dict(evaluated.eval)) == (2.0, 0.5, {"eval_loss": 3.0})
+
+
+@given(st.integers(0, 10**9), st.integers(1, 10**9))
+def test_the_document_says_100_of_none_that_may_still_fail(step: int, total: int) -> None:
+    told = progress_fields(Progress(step=min(step, total), total_steps=total))["progress"]
+    assert isinstance(told, float)
+    assert told < 100
+    assert told == pytest.approx(percent_of(min(step, total), total))

@@ -4,10 +4,14 @@ import pytest
 
 from daemon.core.devices import (
     DRIVER_MIB,
+    IDLE_MIB,
     NOT_READ_AGAIN,
+    OldDriversDevice,
     SeenProcess,
     age_text,
     cuda_names,
+    health,
+    left_mib,
     mark_foreign,
     not_together,
 )
@@ -29,6 +33,15 @@ def states(*devices: Device, leased: frozenset[int] = frozenset()) -> list[Devic
     return [found.state for found in mark_foreign(devices, leased, LIMIT_MIB)]
 
 
+def test_the_health_of_devices_is_ok_or_names_those_that_are_not() -> None:
+    lost = device(1, state=DeviceState.UNHEALTHY).model_copy(update={"reason": "NVML: GPU is lost"})
+    foreign = device(2, state=DeviceState.FOREIGN)
+    assert health((device(0), foreign)) == health(()) == "ok"
+    assert health((device(0), lost, lost.model_copy(update={"index": 3}))) == (
+        "device 1: NVML: GPU is lost; device 3: NVML: GPU is lost"
+    )
+
+
 def test_memory_of_others_above_the_limit_makes_a_device_foreign() -> None:
     assert states(device(0, process(7, 501)), device(1, process(8, 500)), device(2)) == [
         DeviceState.FOREIGN,
@@ -39,14 +52,48 @@ def test_memory_of_others_above_the_limit_makes_a_device_foreign() -> None:
     assert states(device(0, process(7, None))) == [DeviceState.FREE]
 
 
-def test_memory_that_no_process_explains_counts_above_what_a_driver_takes() -> None:
-    used = device(0).model_copy(update={"memory_used_mib": DRIVER_MIB + LIMIT_MIB + 1.0})
-    (found,) = mark_foreign((used,), frozenset(), LIMIT_MIB)
+def used(mib: float, *processes: DeviceProcess, old: bool = False) -> Device:
+    kind = OldDriversDevice if old else Device
+    return kind(node_id="n", index=0, name="gpu", memory_used_mib=mib, processes=processes)
+
+
+def test_memory_that_no_process_explains_counts() -> None:
+    (found,) = mark_foreign((used(LIMIT_MIB + 1),), frozenset(), LIMIT_MIB)
     assert found.state is DeviceState.FOREIGN
-    assert "1525 MiB are in use" in (found.reason or "")
-    assert states(used.model_copy(update={"memory_used_mib": float(DRIVER_MIB + LIMIT_MIB)})) == [DeviceState.FREE]
-    explained = used.model_copy(update={"processes": (process(7, 400),)})
-    assert states(explained) == [DeviceState.FREE]
+    assert "501 MiB are in use" in (found.reason or "")
+    assert states(used(LIMIT_MIB)) == [DeviceState.FREE]
+    assert states(used(900, process(7, 400))) == [DeviceState.FREE], "neither holds more than the limit"
+    assert states(used(901, process(7, 400))) == [DeviceState.FOREIGN]
+
+
+def test_of_an_old_driver_it_counts_above_what_the_driver_takes() -> None:
+    assert states(used(DRIVER_MIB + LIMIT_MIB + 1, old=True)) == [DeviceState.FOREIGN]
+    assert states(used(DRIVER_MIB + LIMIT_MIB, old=True)) == [DeviceState.FREE]
+    assert states(used(DRIVER_MIB + LIMIT_MIB + 1, process(7, 400), old=True)) == [DeviceState.FREE]
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_process_whose_memory_is_not_told_may_hold_all_that_is_used(old: bool) -> None:
+    (found,) = mark_foreign((used(1400, process(7, None), old=old),), frozenset(), LIMIT_MIB)
+    assert (found.state, found.reason) == (
+        DeviceState.FOREIGN,
+        "1400 MiB are in use, by pid 7 (python) of bob: memory unknown",
+    )
+    assert states(used(LIMIT_MIB, process(7, None), old=old)) == [DeviceState.FREE]
+
+
+def test_what_an_idle_device_shows_as_used_is_nobodys_whatever_the_limit() -> None:
+    for idle in (used(IDLE_MIB), used(DRIVER_MIB, old=True)):
+        assert mark_foreign((idle,), frozenset(), 0) == (idle,)
+        assert left_mib(idle) == 0.0
+
+
+def test_what_is_left_on_a_device_counts_those_who_cant_be_seen_and_is_unknown_where_it_cant_be_read() -> None:
+    assert left_mib(used(9004, process(7, 9000))) == 9000.0
+    assert left_mib(used(1500)) == 1500.0
+    assert left_mib(used(1500, process(7, None))) == 1500.0
+    assert left_mib(used(DRIVER_MIB + 300, old=True)) == 300.0
+    assert left_mib(device(0)) is None
 
 
 def test_a_leased_device_and_an_unhealthy_one_stay_as_they_are() -> None:

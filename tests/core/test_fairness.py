@@ -45,7 +45,7 @@ QUEUES = st.lists(
         count=st.integers(1, 6),
         pinned=st.one_of(st.just(()), st.lists(st.integers(0, 7), min_size=1, max_size=3, unique=True).map(tuple)),
         not_before=st.sampled_from([None, None, None, NOW, NOW + timedelta(seconds=1)]),
-        avoid=st.lists(st.integers(0, 7), max_size=3).map(tuple),
+        avoid=st.lists(st.tuples(st.sampled_from(["n0", "n1"]), st.integers(0, 7)), max_size=3).map(tuple),
         owner=OWNERS,
         memory_mib=st.sampled_from([None, None, 40_000, 60_000]),
         timeout_s=st.sampled_from([None, 5.0, 10.0, 30.0]),

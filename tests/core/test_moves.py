@@ -14,6 +14,7 @@ from daemon.core.moves import (
     created,
     export_moved,
     export_ordered,
+    export_stopped,
     failed_before_start,
     interrupted,
     move,
@@ -136,6 +137,15 @@ def test_a_claim_from_the_beginning_forgets_how_many_steps_there_were() -> None:
     assert (first.current_step, first.total_steps, first.progress) == (0, None, 0.0)
 
 
+def test_a_claim_that_throws_checkpoints_away_says_so() -> None:
+    waiting = queued(make_job(), Cause.START, at=NOW, by=NODE, reason="start")
+    assert "beginning" not in str(claim(waiting).internal.outbox[-1].event.data["reason"])
+    job = claim(waiting.model_copy(update={"checkpoint_path": "/run/checkpoint-8"}))
+    assert str(job.internal.outbox[-1].event.data["reason"]).endswith(
+        ", from the beginning: no training can go on from /run/checkpoint-8, or it is not there"
+    )
+
+
 def test_a_stop_that_saves_says_so() -> None:
     job = queued(make_job(), Cause.START, at=NOW, by=NODE, reason="start")
     stopped = stop_ordered(claim(job), StopOrder(grace_s=5, save=True, requested_at=NOW), by=NODE)
@@ -213,6 +223,28 @@ def test_an_export_has_a_life_beside_the_jobs_status() -> None:
     assert [entry.routing_key for entry in done.internal.outbox[1:]] == [
         f"job.job-1.export.{status}" for status in ("queued", "running", "completed")
     ]
+
+
+def test_orders_to_end_an_export() -> None:
+    order = ExportOrder(checkpoint="/run/checkpoint-8", merge_lora=True, requested_at=NOW)
+    waiting = export_ordered(make_job(), order, at=NOW, by=NODE)
+    gone = export_stopped(waiting, "asked for", grace_s=5, at=NOW, by=NODE)
+    assert gone is not None
+    assert (gone.export_status, gone.export_error) == (ExportStatus.FAILED, "asked for")
+    assert export_stopped(waiting, "the node stops", grace_s=5, at=NOW, by=NODE, again=True) is None
+    assert export_stopped(gone, "asked for", grace_s=5, at=NOW, by=NODE) is None
+    job = export_moved(waiting, ExportStatus.RUNNING, at=NOW, by=NODE, changes={}, export_node_id=NODE)
+    orders = ((30, True, 30, True), (30, True, None, None), (60, False, 30, False), (9, True, 9, False))
+    for grace_s, again, stands_s, stands_again in orders:
+        after = export_stopped(job, "x", grace_s=grace_s, at=NOW, by=NODE, again=again)
+        assert (after is None) == (stands_s is None)
+        job = after or job
+        stop = job.internal.export_stop
+        assert stop is not None
+        if stands_s is not None:
+            assert (stop.grace_s, stop.again) == (stands_s, stands_again)
+    ended = export_moved(job, ExportStatus.FAILED, at=NOW, by=NODE, changes={"export_error": "x"})
+    assert ended.internal.export_stop is None
 
 
 def test_a_failed_export_says_why_and_another_order_clears_it() -> None:

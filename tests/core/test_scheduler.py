@@ -95,9 +95,18 @@ def test_a_retry_waits_its_time_and_holds_nothing_back() -> None:
 
 
 def test_avoided_devices_are_taken_only_where_nothing_else_is_free() -> None:
-    avoiding = Work("r", WorkKind.TRAIN, 0, NOW, 1, avoid=(0,))
+    avoiding = Work("r", WorkKind.TRAIN, 0, NOW, 1, avoid=(("n1", 0),))
     assert plan([avoiding], [node(count=2)], [], NOW).starts[0].devices == (1,)
     assert plan([avoiding], [node(count=1)], [], NOW).starts[0].devices == (0,)
+
+
+def test_a_device_is_avoided_on_its_own_node_alone() -> None:
+    avoiding = Work("r", WorkKind.TRAIN, 0, NOW, 1, avoid=(("n1", 0),))
+    (start,) = plan([avoiding], [node("n1", 1), node("n2", 1)], [], NOW).starts
+    assert (start.node_id, start.devices) == ("n2", (0,))
+    several = Work("r", WorkKind.TRAIN, 0, NOW, 2, avoid=(("n1", 0), ("n1", 1)))
+    (start,) = plan([several], [node("n1", 3), node("n2", 4)], [], NOW).starts
+    assert (start.node_id, start.devices) == ("n2", (0, 1))
 
 
 def test_among_nodes_the_tightest_fit_is_taken() -> None:

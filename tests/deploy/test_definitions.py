@@ -74,7 +74,8 @@ def test_a_role_without_a_password_gets_no_user(tmp_path: Path) -> None:
 
 def test_a_publisher_may_send_every_command_but_an_operators() -> None:
     [rights] = make_definitions.topic_permissions("publisher")
-    assert {name for name in COMMANDS if not re.search(str(rights["write"]), name)} == {"node.drain", "node.resume"}
+    orders = {"node.drain", "node.resume", "node.forget"}
+    assert {name for name in COMMANDS if not re.search(str(rights["write"]), name)} == orders
 
 
 def make(given: Path, out: Path) -> subprocess.CompletedProcess[str]:

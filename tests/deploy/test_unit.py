@@ -1,4 +1,7 @@
-"""The systemd unit: it stops the daemon and not its trainings, and gives the daemon the time that its code asks for."""
+"""The systemd units: the daemon's stops it and not its trainings, and gives it the time that its code asks for.
+
+The notifier's is tried in tests/notifier/test_how_to.py; all three are started in tests/docs/test_how_to.py.
+"""
 
 import re
 import shutil
@@ -8,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from daemon import app
+from daemon.gateway.server import STOP_S
+from daemon.gateway.settings import GATEWAY_PREFIX
 from deploy import env_example
 
 FILE = Path(env_example.__file__).with_name("swift-trainer.service")
+GATEWAY = FILE.with_name("swift-trainer-gateway.service")
 MARGIN_S = 10.0
 BUDGETS_S = [
     app.INTAKE_BUDGET_S,
@@ -22,22 +28,23 @@ BUDGETS_S = [
 ]
 
 
-def settings() -> dict[str, list[str]]:
-    """The unit's settings; systemd allows a name more than once, so configparser can't read it."""
+def settings(file: Path = FILE) -> dict[str, list[str]]:
+    """A unit's settings; systemd allows a name more than once, so configparser can't read it."""
     found: dict[str, list[str]] = {}
-    for line in FILE.read_text().splitlines():
+    for line in file.read_text().splitlines():
         if line and not line.startswith(("#", "[")):
             name, _, value = line.partition("=")
             found.setdefault(name, []).append(value)
     return found
 
 
-def test_systemd_understands_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", [FILE, GATEWAY])
+def test_systemd_understands_it(tmp_path: Path, file: Path) -> None:
     program = shutil.which("systemd-analyze")
     if program is None:
         pytest.skip("systemd-analyze is not installed")
-    copy = tmp_path / FILE.name
-    copy.write_text(re.sub(r"(?m)^ExecStart=.*$", "ExecStart=/bin/true", FILE.read_text()))
+    copy = tmp_path / file.name
+    copy.write_text(re.sub(r"(?m)^ExecStart=.*$", "ExecStart=/bin/true", file.read_text()))
     done = subprocess.run([program, "verify", str(copy)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert copy.name not in done.stderr, "systemd has something to say about it"
@@ -75,3 +82,16 @@ def test_no_sandboxing_takes_the_gpus_or_the_trainings_files_away() -> None:
         "PrivateNetwork", "DynamicUser", "RestrictSUIDSGID", "OOMScoreAdjust", "RuntimeDirectory", "MemoryMax",
     }  # fmt: skip
     assert not breaks & set(settings())
+
+
+def test_the_gateways_user_alone_reads_its_tokens_and_has_the_time_to_stop() -> None:
+    unit = settings(GATEWAY)
+    assert "DynamicUser" not in unit, "somebody with a name has to write the tokens"
+    [folder] = unit["StateDirectory"]
+    assert unit["StateDirectoryMode"] == ["0700"]
+    assert f"{GATEWAY_PREFIX}TOKENS=/var/lib/{folder}/tokens.json" in unit["Environment"]
+    [limit] = unit["TimeoutStopSec"]
+    assert float(limit) >= STOP_S + MARGIN_S
+    named = re.search(r"requests under way get \((\d+) s\)", GATEWAY.read_text())
+    assert named is not None
+    assert float(named[1]) == STOP_S

@@ -23,7 +23,6 @@ NOT_RUN = {
     r"apt-get": "installs packages on the machine; deploy/services.py does it where RabbitMQ is missing",
     r"mongosh": "not on this machine; tests/deploy/test_mongodb.py does what its script says",
     r"/opt/swift(-next)?/bin/pip": "2 GB; deploy/swift-venv.sh installs the same locks for the real ms-swift",
-    r"gateway --port": "serves until it is ended; tests/gateway and tests/e2e/http run it",
     r"docker compose": "needs a docker daemon; tests/deploy has what of it can be told without one",
 }
 """Commands of the pages that no test runs, each with the reason."""
@@ -117,6 +116,6 @@ class Place:
 
     def close(self) -> None:
         """End what runs, whatever a test left."""
-        for unit in ("swift-trainer", "swift-trainer-2"):
+        for unit in ("swift-trainer", "swift-trainer-2", "swift-trainer-gateway", "swift-trainer-notifier"):
             services.end(services.load(self.root, unit), 15)
         self.services("down")

@@ -8,6 +8,7 @@ files, and a stop that signals the main process and nothing else.
 import os
 import re
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -29,7 +30,9 @@ def rooted(text: str) -> str:
 
 
 def sudo(words: list[str]) -> None:
-    """The rest, as who runs the tests."""
+    """The rest, as who runs the tests, whoever it is for."""
+    if words[0] == "-u":
+        words = words[2:]
     os.execvp(words[0], words)  # noqa: S606
 
 
@@ -83,6 +86,8 @@ def systemctl(words: list[str]) -> None:
         services.END["rabbitmq"](BROKER, 15)
         services.UP["rabbitmq"](BROKER)
         return
+    if verb == "reload":
+        reload(unit)
     if verb in ("stop", "restart"):
         services.end(services.load(ROOT, unit), 15)
     if verb in ("start", "restart") or (verb == "enable" and "--now" in words):
@@ -102,6 +107,14 @@ def start(name: str) -> None:
         (ROOT / "var/lib" / folder).mkdir(parents=True, exist_ok=True)
     os.chdir(unit["WorkingDirectory"][0])
     services.save(ROOT, name, services.spawn(shlex.split(unit["ExecStart"][0]), env, log_of(name)))
+
+
+def reload(name: str) -> None:
+    """The signal that a unit's ExecReload sends."""
+    unit = read_unit(ROOT / "etc/systemd/system" / f"{name}.service")
+    found = re.fullmatch(r"/bin/kill -(\w+) \$MAINPID", unit["ExecReload"][0])
+    assert found is not None
+    os.kill(int(services.load(ROOT, name)["pid"]), signal.Signals[f"SIG{found[1]}"])
 
 
 def read_unit(path: Path) -> dict[str, list[str]]:

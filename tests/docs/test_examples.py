@@ -64,6 +64,7 @@ async def test_python(name: str, found: Probe, make_model: MakeModel, data: str,
     assert code == 1
     assert err.startswith("refused: ")
     assert "Traceback" not in err
+    await every_job_has_its_owner(found)
 
 
 async def test_shell(found: Probe, make_model: MakeModel, data: str, amqp_url: str, tmp_path: Path) -> None:
@@ -71,6 +72,7 @@ async def test_shell(found: Probe, make_model: MakeModel, data: str, amqp_url: s
     code, lines, err = await ran(*program, make_model(steps=5), data, url=amqp_url, cwd=tmp_path)
     assert code == 0, err
     assert lines[-1].startswith("completed "), lines
+    await every_job_has_its_owner(found)
     assert (await ran(*program, make_model(), "./no-such.jsonl", url=amqp_url, cwd=tmp_path))[0] == 1
     assert (await ran(*program, url=amqp_url, cwd=tmp_path))[0] == 2
     nowhere = "amqp://guest:guest@127.0.0.1:1/"
@@ -102,6 +104,14 @@ async def test_node(found: Probe, make_model: MakeModel, data: str, amqp_url: st
     assert [line.split()[2] for line in lines if line.startswith(job_id)] == STATUSES
     code, _, err = await ran("node", "submit.mjs", model, "./no-such.jsonl", url=amqp_url, cwd=home)
     assert (code, err.startswith("refused: ")) == (1, True)
+    await every_job_has_its_owner(found)
+
+
+async def every_job_has_its_owner(found: Probe) -> None:
+    """The user of the URL that the example was given."""
+    jobs = (await found.call("job.list", {}))["jobs"]
+    assert jobs
+    assert {job["owner"] for job in jobs} == {"guest"}
 
 
 async def send_again(found: Probe, url: str, job_id: str) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pymongo
 import pytest
 import typer.core
@@ -22,24 +23,25 @@ from daemon.client import BrokerAwayError, Client
 from deploy import services
 from tests.docs.place import NOT_RUN, PAGES, Place, blocks, commands, reason_not_to_run
 from tests.e2e.harness import REPO
+from tests.notifier.receiver import receiver
+from tests.notifier.samples import SECRET
 from tests.waiting import until
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(900)]
 
 FOLLOWED = {
     "deploy-one-host.md", "deploy-many-hosts.md", "tls-and-users.md", "upgrade.md", "backup-and-restore.md",
-    "troubleshooting.md",
+    "troubleshooting.md", "notifications.md",
 }  # fmt: skip
-ELSEWHERE = {"notifications.md": "tests/notifier"}
-"""Pages whose commands others try."""
+AS_THE_GATEWAY = "sudo -u swift-gateway "
 NEW_VERSION = "0.1.1"
 WATCH = "swift-trainer watch --status running"
 FOR_A_WHILE = {WATCH: f"(timeout --signal=INT 3 {WATCH} || test $? -eq 124)"}
 """A person ends it with Ctrl-C."""
 
 
-def test_every_page_is_followed_or_tried_elsewhere() -> None:
-    assert {path.name for path in PAGES.glob("*.md")} == FOLLOWED | set(ELSEWHERE)
+def test_every_page_is_followed() -> None:
+    assert {path.name for path in PAGES.glob("*.md")} == FOLLOWED
 
 
 def test_what_is_not_run_is_on_a_page_and_little() -> None:
@@ -50,13 +52,14 @@ def test_what_is_not_run_is_on_a_page_and_little() -> None:
     assert len(left) <= 0.15 * len(told), left
 
 
-@pytest.mark.parametrize("page", sorted(FOLLOWED | set(ELSEWHERE)))
+@pytest.mark.parametrize("page", sorted(FOLLOWED))
 def test_every_line_of_the_command_line_is_one_that_it_understands(page: str) -> None:
     for block in blocks(page):
         for line in commands(block):
-            if not line.startswith("swift-trainer "):
+            own = line.removeprefix(AS_THE_GATEWAY)
+            if not own.startswith("swift-trainer "):
                 continue
-            _, *words = shlex.split(line.split("#")[0].split(" > ")[0].split("||")[0])
+            _, *words = shlex.split(own.split("#")[0].split(" > ")[0].split("||")[0])
             names, command = words, typer.main.get_command(app)
             while isinstance(command, typer.core.TyperGroup):
                 command, names = command.commands[names[0]], names[1:]
@@ -287,7 +290,7 @@ async def test_troubleshooting(place: Place) -> None:
 
 async def test_many_hosts(place: Place) -> None:
     second_host(place)
-    start, look, drain = blocks("deploy-many-hosts.md")
+    start, look, drain, forget = blocks("deploy-many-hosts.md")
     place.run(start, {"swift-trainer": "swift-trainer-2"})
     try:
         await until(lambda: "daemon_started" in place.log("swift-trainer-2"))
@@ -299,6 +302,8 @@ async def test_many_hosts(place: Place) -> None:
         assert "resumed" in said
     finally:
         place.run("sudo systemctl stop swift-trainer-2")
+    assert "forgotten" in place.run(forget)
+    assert "gpu-2" not in place.run("swift-trainer nodes")
 
 
 def second_host(place: Place) -> None:
@@ -319,11 +324,43 @@ def second_host(place: Place) -> None:
     place.write(folder / "systemd/system/swift-trainer-2.service", unit)
 
 
+# ---------------------------------------------------------------- notifications
+
+
+async def test_notifications_as_a_service(place: Place) -> None:
+    """The page's first block, with its rules, is tried in tests/notifier/test_how_to.py."""
+    _begin, service = blocks("notifications.md")
+    *install, start, reload = commands(service)
+    place.run("\n".join(install))
+    folder = place.root / "etc/swift-trainer"
+    assert (folder / "notifier.env").stat().st_mode & 0o777 == 0o600
+    model = make_model(place, "told", steps=3)
+    url = f"amqp://swift-notifier:{place.secret('RABBITMQ_NOTIFIER_PASSWORD')}@127.0.0.1:{place.port('rabbitmq')}/"
+    async with receiver() as chat:
+        named = set(re.findall(r"\$\{(\w+)\}", (folder / "notifications.yaml").read_text()))
+        assert {"CHAT_URL", "WEBHOOK_SECRET"} <= named
+        given = {name: SECRET if name == "WEBHOOK_SECRET" else chat.apprise for name in named}
+        lines = [f"{name}={value}" for name, value in {**given, "SWIFT_TRAINER_AMQP_URL": url}.items()]
+        (folder / "notifier.env").write_text("\n".join(lines) + "\n")
+        try:
+            place.run(start)
+            await until(lambda: "listening" in place.log("swift-trainer-notifier"))
+            (folder / "notifications.yaml").write_text(
+                'rules:\n  - name: told\n    when: {status: completed}\n    to: {apprise: "${CHAT_URL}"}\n'
+            )
+            place.run(reload)
+            await until(lambda: "rules_read" in place.log("swift-trainer-notifier"))
+            job_id = submitted(place, model.name, "told")
+            await until(lambda: any(job_id[:8] in call.body.decode() for call in chat.calls))
+        finally:
+            place.run("sudo systemctl stop swift-trainer-notifier")
+
+
 # ---------------------------------------------------------------- TLS and users
 
 
 async def test_tls_and_users(place: Place) -> None:
-    make, install, restart, client, _gateway, tokens, users = blocks("tls-and-users.md")
+    make, install, restart, client, gateway, tokens, users = blocks("tls-and-users.md")
     assert "server.pem: OK" in place.run(make, {"broker.example.org": "localhost"})
     place.run(install)
     port = listen_with_tls(place)
@@ -339,12 +376,47 @@ async def test_tls_and_users(place: Place) -> None:
             await refuses_what_is_not_right(place, url)
         place.run(users)
         say_what_each_user_may_do(place)
-        place.env["SWIFT_TRAINER_GATEWAY_TOKENS"] = str(place.root / "etc/swift-trainer/tokens.json")
-        assert "removed alice" in place.run(tokens)
+        await serves_who_has_a_token(place, gateway, tokens)
     finally:
+        place.run("sudo systemctl stop swift-trainer-gateway")
         place.env["SWIFT_TRAINER_AMQP_URL"] = plain
         place.env.pop("SWIFT_TRAINER_AMQP_CA_FILE", None)
         await restarted(place, "sudo systemctl restart swift-trainer")
+
+
+async def serves_who_has_a_token(place: Place, gateway: str, tokens: str) -> None:
+    """The unit, with its own user's address of the broker, on a port that is free here."""
+    *install, start = commands(gateway)
+    place.run("\n".join(install))
+    settings = place.root / "etc/swift-trainer/gateway.env"
+    assert settings.stat().st_mode & 0o777 == 0o600
+    broker = f"127.0.0.1:{place.port('rabbitmq')}"
+    own = f"SWIFT_TRAINER_AMQP_URL=amqp://swift-gateway:{place.secret('RABBITMQ_GATEWAY_PASSWORD')}@{broker}/\n"
+    port = services.free_port()
+    settings.write_text(f"{own}SWIFT_TRAINER_GATEWAY_PORT={port}\n")
+    place.run(start)
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as http:
+
+        async def status(path: str, **headers: str) -> int:
+            try:
+                return (await http.get(path, headers=headers)).status_code
+            except httpx.TransportError:
+                return 0
+
+        async def is_ready() -> bool:
+            return await status("/readyz") == 200
+
+        await until(is_ready)
+        assert await status("/training/all/jobs") == 200
+        assert await status("/training/all/jobs", **{"X-Forwarded-For": "203.0.113.9"}) == 403, "a proxy needs tokens"
+        path, *lines = commands(tokens)
+        add, show, remove = (f"{path}\n{line}" for line in lines)
+        token = place.run(add).strip()
+        assert "alice" in place.run(show)
+        assert await status("/training/all/jobs") == 401
+        assert await status("/training/all/jobs", Authorization=f"Bearer {token}") == 200
+        assert "removed alice" in place.run(remove)
+        assert await status("/training/all/jobs", Authorization=f"Bearer {token}") == 401
 
 
 def say_what_each_user_may_do(place: Place) -> None:

@@ -2,11 +2,15 @@
 
 import asyncio
 import json
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
+from daemon import __version__
 from daemon.settings import PREFIX
 from daemon.settings import Settings as DaemonSettings
 from tests.e2e.conftest import MakeModel, Settings
@@ -16,7 +20,12 @@ LIMIT_S = 60
 
 
 async def program(
-    module: str, *words: str, settings: Settings | None = None, stdin: str = "", cwd: Path | None = None
+    module: str,
+    *words: str,
+    settings: Settings | None = None,
+    stdin: str = "",
+    cwd: Path | None = None,
+    stdout: BinaryIO | int = asyncio.subprocess.PIPE,
 ) -> tuple[int, str, str]:
     """Run one of the two programs; exit code, standard output and standard error."""
     process = await asyncio.create_subprocess_exec(
@@ -27,13 +36,13 @@ async def program(
         cwd=cwd or REPO,
         env={**clean_environment(), "PYTHONPATH": str(REPO), "COLUMNS": "200", **(settings or {})},
         stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
+        stdout=stdout,
         stderr=asyncio.subprocess.PIPE,
     )
     async with asyncio.timeout(LIMIT_S):
         out, err = await process.communicate(stdin.encode())
     assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    return process.returncode, (out or b"").decode(), err.decode()
 
 
 async def daemon(*words: str, settings: Settings | None = None) -> tuple[int, str, str]:
@@ -158,3 +167,51 @@ async def test_no_broker_is_one_line_and_an_exit_code() -> None:
     assert code == 3
     assert len(err.strip().splitlines()) == 1
     assert "SWIFT_TRAINER_AMQP_URL" in err
+    code, out, err = await trainer("gpus", "--json", settings=settings)
+    assert (code, out) == (3, "")
+    assert "SWIFT_TRAINER_AMQP_URL" in json.loads(err)["error"]["message"]
+    code, out, err = await trainer("doctor", settings=settings)
+    assert (code, err) == (3, "")
+    assert "start RabbitMQ" in out
+    assert "the node that answers" not in out
+
+
+async def test_the_version_is_told() -> None:
+    for ask, name in ((trainer, "swift-trainer"), (daemon, "swift-trainerd")):
+        assert await ask("--version") == (0, f"{name} {__version__}\n", "")
+
+
+@pytest.fixture
+def full_disk() -> Iterator[BinaryIO]:
+    """A file that takes nothing."""
+    with Path("/dev/full").open("wb") as file:
+        yield file
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [("schema llm", "swift-trainer: can't print: "), ("schema --json", '{"error": {"message": ')]
+)
+async def test_a_full_disk_is_one_line(full_disk: BinaryIO, words: str, said: str) -> None:
+    code, _, err = await program("daemon.cli.main", *words.split(), stdout=full_disk)
+    assert (code, len(err.splitlines())) == (1, 1), err
+    assert err.startswith(said)
+
+
+async def test_a_reader_that_goes_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as nobody_reads:
+        assert await program("daemon.cli.main", "schema", "llm", stdout=nobody_reads) == (1, "", "")
+
+
+async def test_schemas_and_tokens_for_programs(tmp_path: Path) -> None:
+    assert {"llm", "vlm", "job.list"} <= set(json.loads((await trainer("schema", "--json"))[1]))
+    tokens = ("--file", str(tmp_path / "tokens.json"), "--json")
+    code, out, err = await trainer("token", "add", "ci", "--role", "submit", "--owner", "alice", *tokens)
+    made = json.loads(out)
+    assert (code, err, made["token"] != "") == (0, "", True)
+    assert {**made, "token": ""} == {"name": "ci", "role": "submit", "owner": "alice", "token": ""}
+    code, _, err = await trainer("token", "add", "ci", "--role", "read", *tokens)
+    assert code == 1
+    assert "already" in json.loads(err)["error"]["message"]
+    assert json.loads((await trainer("token", "remove", "ci", *tokens))[1]) == {"name": "ci", "action": "removed"}

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from daemon.cli.dead_letters import LOOKS_BEFORE_COPY, dead_letters
 from daemon.client import Client
 from tests.e2e.conftest import MakeModel, Settings
 from tests.e2e.harness import probe, running_daemon
-from tests.e2e.test_cli import trainer
+from tests.e2e.test_cli import program, trainer
 
 pytestmark = pytest.mark.services
 
@@ -45,7 +46,8 @@ async def test_a_job_from_its_file_to_its_deletion(
         await found.until(lambda event: event["data"].get("step") == 4)
         following = asyncio.create_task(trainer("logs", short, "-f", "--json", settings=own))
         watching = asyncio.create_task(trainer("watch", short, "--json", settings=own))
-        assert (await read("show", short, settings=own))["learning_rate"] == 2e-4
+        shown = await read("show", short, settings=own)
+        assert (shown["learning_rate"], shown["owner"]) == (2e-4, "guest")
         assert r"evil=a\x1bb" in await done("list", "--status", "running", settings=own)
         assert r"evil=a\x1bb" in await done("show", short, settings=own)
         assert [gpu["state"] for gpu in (await read("gpus", settings=own))["gpus"]].count("leased") == 1
@@ -91,6 +93,30 @@ async def test_the_node_and_the_doctor(standin_settings: Settings, work: Path, a
         assert [parts[part] for part in (*seen, "may follow events")] == ["ok"] * 5
         assert {"disk of node-1", "dead letters"} <= set(parts)
         assert (await read("params", "vlm", settings=own))["lora_rank"] == 16
+        full_disk = os.open("/dev/full", os.O_WRONLY)
+        code, _, err = await program("daemon.cli.main", "list", "--json", settings=own, stdout=full_disk)
+        os.close(full_disk)
+        assert (code, err) == (1, '{"error": {"message": "can\'t print: No space left on device"}}\n')
+
+
+async def test_a_node_that_is_gone_is_forgotten(standin_settings: Settings, work: Path, amqp_url: str) -> None:
+    own = standin_settings
+    other = {**own, "SWIFT_TRAINER_NODE_ID": "node-2", "SWIFT_TRAINER_STATE_DIR": str(work / "state-2")}
+    async with probe(amqp_url) as found, running_daemon(own, work, found):
+        async with running_daemon(other, work, found):
+            await found.until(lambda event: event["_key"] == "node.node-2.online")
+            code, _, err = await trainer("forget", "node-2", settings=own)
+            assert code == 1
+            assert "is online, so it can't be forgotten" in err
+        gone = {
+            finding["part"]: finding for finding in json.loads((await trainer("doctor", "--json", settings=own))[1])
+        }
+        assert gone["node node-2"]["verdict"] == "wrong"
+        assert "`swift-trainer forget node-2`" in gone["node node-2"]["advice"]
+        assert "forgotten" in await done("forget", "node-2", settings=own)
+        parts = {finding["part"]: finding["verdict"] for finding in await read("doctor", settings=own)}
+        assert "node node-2" not in parts
+        assert parts["node node-1"] == "ok"
 
 
 async def test_dead_letters_are_looked_at_often_requeued_and_dropped(

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from daemon.cli.job_file import read_job
 from tests.e2e.conftest import MakeModel, Settings
-from tests.e2e.harness import REPO, clean_environment, probe, running_daemon
+from tests.e2e.harness import REPO, RefusedError, clean_environment, probe, running_daemon
 from tests.e2e.test_cli import trainer
 from tests.e2e.test_cli_jobs import done
 from tests.waiting import until
@@ -79,14 +80,14 @@ async def screen(*words: str, settings: Settings, **more: str) -> AsyncGenerator
         os.close(master)
 
 
-def job_files(tmp_path: Path, data: str, *models: str) -> list[str]:
+def job_files(tmp_path: Path, data: str, *models: str, auto_export: bool = False) -> list[str]:
     """A job file for each model."""
     files: list[str] = []
     for number, model in enumerate(models):
         file = tmp_path / f"job{number}.yaml"
         file.write_text(
             f"training_type: llm\nmodel_path: {model}\ndatasets: [{data}]\noutput_dir: out{number}\n"
-            f"logging_steps: 1\nauto_export: false\nlabels: {{number: n{number}}}\n"
+            f"logging_steps: 1\nauto_export: {str(auto_export).lower()}\nlabels: {{number: n{number}}}\n"
         )
         files.append(str(file))
     return files
@@ -127,6 +128,40 @@ async def test_all_jobs_live_at_a_terminal_and_in_a_pipe(
         ids = [line["job_id"] for line in lines if "status" in line]
         ends = {line["subject"]: line["data"]["status"] for line in lines if line.get("type") == "swift.job.status.v1"}
         assert ends == {ids[0]: "completed", ids[1]: "failed"}
+
+
+async def test_several_jobs_have_ended_when_their_exports_have(
+    standin_settings: Settings, make_model: MakeModel, data: str, work: Path, amqp_url: str, tmp_path: Path
+) -> None:
+    own = standin_settings
+    models = [make_model("one", steps=3), make_model("two", steps=4, hold_at=3, export_fail="no room left")]
+    files = job_files(tmp_path, data, *models, auto_export=True)
+    async with (
+        probe(amqp_url) as found,
+        running_daemon(own, work, found),
+        screen("watch", settings=own) as table,
+    ):
+        await until(lambda: table.shows("no unfinished jobs"))
+        following = asyncio.create_task(trainer("submit", *files, "--watch", settings=own))
+        await found.until(lambda event: event["data"].get("export_status") == "completed")
+        (tmp_path / "two" / "go").touch()  # the last end of all is one whose export fails
+        code, out, err = await following
+        assert code == 1, (out, err)
+        assert out.count(" export completed: ") == 1
+        assert out.count(" export failed: ") == 1
+        await until(lambda: table.shows("nothing unfinished; ended since: 2 completed"))
+        assert "3 completed" not in table.text
+        async with screen("list", settings=own, TERM="dumb", COLUMNS="80") as listed:
+            assert await listed.ended() == 0
+        lines = listed.text.splitlines()
+        ids = [line.partition(":")[0][:8] for line in out.splitlines()[:2]]
+        assert [line.split()[0] for line in lines] == ["JOB", *reversed(ids)]
+        assert max(map(len, lines)) <= 80
+        assert await done("list", "--page", "9", settings=own) == "no jobs on page 9; 2 jobs in all, on page 1\n"
+        told = (await done("submit", files[0], "--watch", "--json", settings=own)).splitlines()
+        assert json.loads(told[0])["status"] == "queued"
+        assert {json.loads(line)["subject"] for line in told[1:]} == {json.loads(told[0])["job_id"]}
+        assert await table.interrupted() == 130
 
 
 async def test_a_dumb_terminal_gets_lines(
@@ -198,6 +233,13 @@ async def test_the_shell_completes_ids(
         assert await completed("swift-trainer submit jo", own) == [], "files are the shell's own business"
         elsewhere = {**own, "SWIFT_TRAINER_AMQP_URL": "amqp://guest:guest@127.0.0.1:1/"}
         assert await completed(f"swift-trainer show {job_id[:6]}", elsewhere) == []
+        assert await completed("swift-trainer call node.d", elsewhere) == ["node.drain"]
+        assert await completed("swift-trainer schema v", elsewhere) == ["vlm"]
+        await done("dead", "drop", "--all", settings=own)
+        await found.raw("no.such", b"{")
+        letter_id = json.loads(await done("dead", "list", "--json", settings=own))["id"]
+        for command in ("show", "requeue", "drop"):
+            await until(functools.partial(offers, f"swift-trainer dead {command} {letter_id[:4]}", letter_id))
 
 
 async def test_each_fault_of_a_job_file_is_told_with_its_line(
@@ -207,6 +249,7 @@ async def test_each_fault_of_a_job_file_is_told_with_its_line(
     bad = tmp_path / "bad.yaml"
     bad.write_text(f"training_type: llm\nmodel_path: /no/such\ndatasets: [{data}]\nlora_rnk: 8\nlearning_rate: -1\n")
     async with probe(amqp_url) as found, running_daemon(standin_settings, work, found):
+        await done("dead", "drop", "--all", settings=standin_settings)
         code, out, err = await trainer("submit", str(bad), good, settings=standin_settings)
         assert code == 1
         assert out.count("created") == 1, "the good one was created"
@@ -216,6 +259,16 @@ async def test_each_fault_of_a_job_file_is_told_with_its_line(
         assert "output_dir: Field required" in err
         assert "lora_rnk: is not a field here; did you mean lora_rank?" in err
         assert "3 faults; no job was created" in err
+        assert await done("dead", "list", settings=standin_settings) == "no dead letters\n", "it was never sent"
+        with pytest.raises(RefusedError) as refused:  # which the daemon would have said, too
+            await found.call("job.create", read_job(bad.read_text()).request)
+        code, _, err = await trainer("submit", str(bad), "--json", settings=standin_settings)
+        error = json.loads(err)["error"]
+        assert (code, error["file"]) == (1, str(bad))
+        assert str(refused.value) == f"{error['code']}: {error['message']}"
+        told = {tuple(fault["loc"]): fault.pop("line") for fault in error["details"]}
+        assert told == {("output_dir",): None, ("lora_rnk",): 4, ("learning_rate",): 5}
+        assert sorted(error["details"], key=str) == sorted(refused.value.details, key=str)
 
 
 MISTAKES = {
@@ -237,3 +290,9 @@ async def test_a_mistake_is_told_without_a_traceback(standin_settings: Settings,
             assert code == wanted, (words, out, err)
             assert err.strip(), words
             assert "Traceback" not in err, (words, err)
+            command = words.split(" ")
+            if command[0] in ("call", "schema", "submit", "nosuch"):
+                continue
+            code, out, err = await trainer(*command, "--json", settings=standin_settings)
+            assert code == wanted, (words, out, err)
+            assert json.loads(err)["error"]["message"], words

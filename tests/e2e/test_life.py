@@ -147,7 +147,7 @@ async def test_an_end_with_code_0_before_the_last_step_is_no_completion(
         resumed = await found.call("job.resume", {"job_id": job_id})
         assert resumed["status"] == "queued"
         again = await found.until(
-            lambda event: event["_key"] == f"job.{job_id}.status.queued" and event["data"]["attempt"] == 1
+            lambda event: event["_key"] == f"job.{job_id}.status.queued" and event["data"]["attempt"] == 2
         )
         assert "checkpoint-7" in again["data"]["reason"]
 
@@ -159,7 +159,7 @@ async def test_a_retry_goes_on_from_the_last_checkpoint(
     async with probe(amqp_url) as found, running_daemon(standin_settings, work, found):
         job_id = await create(found, request_for(model, save_steps=5, max_retries=1, start=True))
         again = await found.until(
-            lambda event: event["_key"] == f"job.{job_id}.status.queued" and event["data"]["attempt"] == 1
+            lambda event: event["_key"] == f"job.{job_id}.status.queued" and event["data"]["attempt"] == 2
         )
         assert "retry 1 of 1" in again["data"]["reason"]
         await found.status(job_id, "completed", attempt=2)

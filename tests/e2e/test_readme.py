@@ -63,6 +63,7 @@ async def test_the_publisher_and_the_subscriber_work_as_they_stand(
         lines = out.decode().splitlines()
         assert lines[-1].split()[0].endswith("status.completed")
         assert any(".progress" in line for line in lines)
+        assert (await found.call("job.list", {"owner": "guest"}))["total"] == 1, "the publisher's alone"
 
 
 def test_the_readme_names_every_command_and_every_make_target_it_uses_exists() -> None:

@@ -116,7 +116,7 @@ async def test_the_seeds_example_trains_is_followed_step_by_step_and_merged(
         assert job["current_step"] == job["total_steps"] == 63
         assert job["final_loss"] == logged_steps(run_dir)[-1]["loss"]
         assert job["checkpoint_path"] == str(run_dir / "checkpoint-63")
-        assert job["export_path"] == export["data"]["export_path"] == str(run_dir / "checkpoint-63-merged")
+        assert job["export_path"] == export["data"]["export_path"] == str(run_dir / "exports" / "checkpoint-63-merged")
         assert (Path(job["export_path"]) / "model.safetensors").exists()
         phases = [event["data"]["phase"] for event in found.progress(job_id)]
         assert [phase for phase, before in zip(phases, [None, *phases], strict=False) if phase != before][:3] == [
@@ -168,11 +168,16 @@ async def test_a_stop_saves_and_a_resume_goes_on_from_there(
         assert stopped["progress"] < 100
         assert (await found.call("job.stop", {"job_id": job_id}))["status"] == "cancelled"
 
+        await found.call("job.export", {"job_id": job_id})
+        await exported(found, job_id)
+        model = Path((await found.call("job.get", {"job_id": job_id}))["export_path"])
+
         resumed = await found.call("job.resume", {"job_id": job_id})
         assert resumed["status"] == "queued"
         await found.status(job_id, "completed", START_LIMIT_S, attempt=2)
         job = await found.call("job.get", {"job_id": job_id})
         assert (job["attempt"], job["run_dir"], job["current_step"]) == (2, stopped["run_dir"], 150)
+        assert list(model.glob("*.safetensors")), "what rotates the checkpoints must not take it for one"
         points = (await found.call("job.metrics", {"job_id": job_id, "max_points": 1000}))["points"]
         assert [point["step"] for point in points if point["loss"] is not None] == list(range(1, 151))
         second = [event["data"] for event in found.progress(job_id) if event["data"]["attempt"] == 2]

@@ -122,6 +122,6 @@ async def test_a_vision_language_model_trains_on_pictures_and_is_merged(
         assert any("<|vision_start|>[151655 * 4]<|vision_end|>" in line for line in told)
 
         model = await merged(found, job_id)
-        assert model == run_dir / "checkpoint-6-merged"
+        assert model == run_dir / "exports" / "checkpoint-6-merged"
         assert (model / "model.safetensors").exists()
         assert (model / "processor_config.json").exists()

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from daemon.core.devices import DeviceFault
+from daemon.core.devices import DeviceFault, health
 from schemas.events import Device
 
 
@@ -41,7 +41,7 @@ class GpuBoard:
         return found
 
     async def check(self) -> str:
-        return "ok"
+        return health(await self.read())
 
     async def close(self) -> None:
         """Nothing is open."""

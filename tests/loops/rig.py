@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from daemon.adapters.cpu_devices import CpuSlots
@@ -85,6 +86,26 @@ class Faults:
             raise UnavailableError(f"the answer of the {self._name} was lost")
 
 
+@dataclass(frozen=True, slots=True)
+class HostClock:
+    """A host's wall clock that is off by some seconds."""
+
+    true: ManualClock
+    ahead_s: float
+
+    def now(self) -> datetime:
+        return self.true.now() + timedelta(seconds=self.ahead_s)
+
+    def monotonic(self) -> float:
+        return self.true.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await self.true.sleep(seconds)
+
+    async def wait(self, event: asyncio.Event, timeout_s: float) -> bool:
+        return await self.true.wait(event, timeout_s)
+
+
 @dataclass(slots=True)
 class Daemon:
     """One node: the context of its lanes, and the twins that are its own."""
@@ -111,6 +132,7 @@ class Daemon:
                 "intake": intake(ctx),
                 "scheduling": scheduling(ctx, self.supervision.begin),
                 "outbox": outbox(ctx),
+                "unfollowed": self.supervision.look_after(),
                 "heartbeat": heartbeat(ctx, started_at),
                 "telemetry": telemetry(ctx),
                 "neighbours": neighbours(ctx),
@@ -141,16 +163,20 @@ class World:
     clock: ManualClock = field(default_factory=ManualClock)
     journal: list[str] = field(default_factory=list[str])
     """The calls of store and bus whose work was done, in order."""
+    ahead_s: dict[str, float] = field(default_factory=dict[str, float])
+    """How far a host's clock is ahead of the store's, by node; time passes alike on both."""
 
     def __post_init__(self) -> None:
         self.broker = MemoryBroker(self.clock)
         self.faults = Faults("store", self.journal)
-        self.store = MemoryStore(before_call=self.faults.before, after_call=self.faults.after)
-        self.files = MemoryFiles(self.clock)
+        self.store = MemoryStore(before_call=self.faults.before, after_call=self.faults.after, clock=self.clock.now)
+        self.disk = Faults("disk", [])
+        self.files = MemoryFiles(self.clock, before_call=self.disk.before, after_call=self.disk.after)
         self.hosts: dict[str, MemoryRuns] = {}
 
     broker: MemoryBroker = field(init=False)
     faults: Faults = field(init=False)
+    disk: Faults = field(init=False)
     store: MemoryStore = field(init=False)
     files: MemoryFiles = field(init=False)
     hosts: dict[str, MemoryRuns] = field(init=False)
@@ -165,7 +191,7 @@ class World:
         toolchain = MemoryToolchain()
         ctx = Context(
             settings=make_settings(node_id, **settings),
-            clock=self.clock,
+            clock=HostClock(self.clock, self.ahead_s[node_id]) if node_id in self.ahead_s else self.clock,
             bus=bus,
             store=self.store,
             devices=CpuSlots(devices, node_id) if isinstance(devices, int) else devices,

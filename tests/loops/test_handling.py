@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from daemon.loops import fleet
-from schemas.enums import ExportStatus, ReplyErrorCode, TrainingStatus
+from schemas.enums import DeviceState, ExportStatus, ReplyErrorCode, TrainingStatus
 from schemas.jobs import TrainingJob
 from schemas.replies import Fault, JobEvents, JobList, JobLogs, JobMetrics, JobStatus, NodeList, QueueList, Reply
 from tests.loops.gpu_board import GpuBoard
@@ -443,15 +443,17 @@ async def test_logs_are_a_tail_or_a_range_of_whole_lines_masked(world: World) ->
         world.process(job_id).write("\rbar 1\rbar 2\rbar 3\nhub_token=geheim\n")
         tail = JobLogs.model_validate(await world.result("job.logs", {"job_id": job_id, "tail": 3}))
         assert tail.lines == ("line 999", "bar 3", "hub_token=***")
-        lines: list[str] = []
-        offset, eof = 0, False
-        while not eof:
-            body = {"job_id": job_id, "offset": offset, "limit": 1000}
-            part = JobLogs.model_validate(await world.result("job.logs", body))
-            assert part.offset == offset < part.next_offset
-            lines += part.lines
-            offset, eof = part.next_offset, part.eof
-        assert lines == [*(f"line {number}" for number in range(1000)), "bar 3", "hub_token=***"]
+        for bounds in ({"limit": 1000}, {"max_lines": 7}, {"limit": 300, "max_lines": 50}):
+            lines: list[str] = []
+            offset, eof = 0, False
+            while not eof:
+                body = {"job_id": job_id, "offset": offset, **bounds}
+                part = JobLogs.model_validate(await world.result("job.logs", body))
+                assert part.offset == offset < part.next_offset
+                assert 0 < len(part.lines) <= bounds.get("max_lines", 1000)
+                lines += part.lines
+                offset, eof = part.next_offset, part.eof
+            assert lines == [*(f"line {number}" for number in range(1000)), "bar 3", "hub_token=***"]
 
 
 @pytest.mark.parametrize("limit", [1, 9, 30, 500])
@@ -594,7 +596,20 @@ async def test_the_systems_state_names_what_is_wrong(world: World) -> None:
         assert {status[part] for part in ("broker", "store", "devices", "swift")} == {"ok"}
         assert status["counts"] == dict.fromkeys(map(str, S), 0)
         assert datetime.fromisoformat(str(status["time"])) == world.clock.now()
-        assert isinstance(status["store_skew_seconds"], float)
+        assert status["store_skew_seconds"] == 0
+
+
+async def test_the_state_of_the_devices_is_answered_from_the_last_reading(world: World) -> None:
+    """A driver that is asked by each of a hundred commands has no time left for telemetry."""
+    board = GpuBoard(2, "node-a")
+    async with world.daemon("intake", "telemetry", devices=board) as daemon:
+        board.set(1, state=DeviceState.UNHEALTHY, reason="NVML: GPU is lost")
+        await world.clock.advance(daemon.ctx.settings.gpu_interval_seconds)
+        reads = board.reads
+        for _ in range(100):
+            status = await world.result("system.status")
+            assert (status["status"], status["devices"]) == ("degraded", "device 1: NVML: GPU is lost")
+        assert board.reads == reads
 
 
 async def test_a_node_tells_the_room_in_its_folders(world: World) -> None:

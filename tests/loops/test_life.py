@@ -18,13 +18,14 @@ async def test_a_job_is_created_trained_told_of_and_exported(world: World) -> No
         assert job.export_status is ExportStatus.RUNNING
         assert job.phase is Phase.SAVING
         export = world.export_process(job_id)
-        world.files.make_folder(f"{job.checkpoint_path}-merged")
+        made = f"{job.run_dir}/exports/checkpoint-8-merged"
+        world.files.make_folder(made)
         export.end(0)
         await world.clock.advance(3)
 
         job = await world.job(job_id)
         assert job.export_status is ExportStatus.COMPLETED
-        assert job.export_path == f"{job.checkpoint_path}-merged"
+        assert job.export_path == made
     assert world.routes(job_id) == [
         "status.pending",
         "status.queued",

@@ -6,13 +6,18 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import pytest
+
+from daemon.adapters.memory_files import MemoryFiles
+from daemon.adapters.memory_hooks import no_hook
 from daemon.core.lifecycle import HOLDS_DEVICES
+from daemon.loops.heartbeat import FENCED_AFTER, come_online
 from daemon.loops.neighbours import look_around
 from daemon.ports import Store, UnavailableError
 from schemas.enums import ExportStatus, NodeState
 from schemas.nodes import NodeRecord
 from schemas.replies import NodeList
-from tests.loops.jobs import S, completed, running
+from tests.loops.jobs import S, completed, running, started
 from tests.loops.rig import Daemon, World
 
 LANES = ("intake", "scheduling", "outbox", "heartbeat", "neighbours")
@@ -117,6 +122,30 @@ async def test_a_node_that_is_cut_off_has_ended_its_runs_before_others_take_them
             assert world.process(job_id, 2, "node-a").alive
 
 
+async def test_what_a_cut_off_attempt_had_to_tell_is_not_told_of_the_next_one(world: World) -> None:
+    """What waited in node-b's recorder is written when it is back; node-a, whose disk is another, has not begun."""
+    old = world.make("node-b", **LIVES)
+    cut = cut_off(old)
+    new = world.make("node-a", **LIVES)
+    new.ctx = replace(new.ctx, files=MemoryFiles(world.clock))
+    async with runners(world), old.running(*LANES):
+        job_id, training = await started(world)
+        async with new.running(*LANES):
+            await world.clock.advance(5)
+            cut.away = True
+            training.load()
+            training.begin()
+            training.saving(4)
+            training.checkpoint(4)
+            await world.clock.advance(2 * LOST_S)
+            cut.away = False
+            await world.clock.advance(30)
+            job = await world.job(job_id)
+            assert (job.status, job.node_id, job.attempt) == (S.STARTING, "node-a", 2)
+            assert (job.checkpoint_path, job.internal.checkpoint_step) == (None, 0)
+    assert world.routes(job_id)[-2:] == ["status.queued", "status.starting"]
+
+
 async def test_where_nobody_else_was_there_a_node_that_was_cut_off_takes_its_own_job_up_again(world: World) -> None:
     daemon = world.make("node-b", **LIVES)
     cut = cut_off(daemon)
@@ -209,6 +238,8 @@ async def test_one_that_was_being_stopped_is_cancelled(world: World) -> None:
         async with world.make("node-a", **LIVES).running(*LANES):
             await world.clock.advance(2 * LOST_S)
             assert (await world.job(job_id)).status is S.CANCELLED
+            told = world.broker.events_of(job_id)[-1].event.data
+            assert (told["status"], told["processes_left"]) == ("cancelled", None), "nobody has looked there"
 
 
 async def test_an_export_of_a_lost_node_runs_elsewhere(world: World) -> None:
@@ -241,14 +272,79 @@ async def test_a_daemon_that_comes_back_ends_what_is_no_longer_its_own(world: Wo
         assert (node.internal.epoch, node.internal.lost, node.state) == (1, False, NodeState.ONLINE)
 
 
-async def test_the_clocks_of_nodes_are_compared(world: World) -> None:
-    async with world.make("node-a", **LIVES).running(*LANES), world.make("node-b", **LIVES).running(*LANES):
-        await world.clock.advance(60)
+@pytest.mark.parametrize("before_s", [0.0, 10 * LOST_S])
+async def test_no_promise_is_made_that_the_runners_do_not_know_of(world: World, before_s: float) -> None:
+    """Of a shorter time, or of one at all: the lease can't be written, and then the node dies."""
+    async with runners(world):
+        before: dict[str, Any] = {**LIVES, "node_lost_seconds": before_s}
+        async with world.make("node-b", **before).running(*LANES):
+            job_id, _ = await running(world)
+            node = await the_node(world, "node-b")
+        host = world.hosts["node-b"]
+        host.before_call = _away
+        dying = asyncio.create_task(come_online(world.make("node-b", **LIVES).ctx, world.clock.now()))
+        await world.clock.advance(20)
+        assert (await the_node(world, "node-b")).last_heartbeat > node.last_heartbeat
+        dying.cancel()
+        async with world.make("node-a", **LIVES).running(*LANES):
+            await world.clock.advance(5 * LOST_S)
+            job = await world.job(job_id)
+            assert (job.status, job.node_id, job.attempt) == (S.RUNNING, "node-b", 1)
+            assert world.process(job_id, node_id="node-b").alive
+            host.before_call = no_hook
+            async with world.make("node-b", **LIVES).running(*LANES):
+                assert (await the_node(world, "node-b")).lost_after_seconds == LOST_S
+                assert host.leased_until_s == world.clock.monotonic() + LOST_S * FENCED_AFTER
+
+
+async def _away(name: str) -> None:
+    if name == "lease":
+        raise UnavailableError("the disk of the lease is full")
+
+
+@pytest.mark.parametrize("phase_s", [0.0, 3.5, 9.0])
+@pytest.mark.parametrize("ahead_s", [0.0, 5.0, -5.0])
+async def test_the_clocks_of_nodes_are_compared(world: World, phase_s: float, ahead_s: float) -> None:
+    """Whenever in the other's pace a node's heartbeats come: that time stays the same, and is no clock that is off."""
+    world.ahead_s["node-b"] = ahead_s
+    deaf = (lane for lane in LANES if lane != "intake")
+    async with world.make("node-a", **LIVES).running(*LANES):
+        await world.clock.advance(phase_s)
+        async with world.make("node-b", **LIVES).running(*deaf):
+            await world.clock.advance(60)
+            nodes = NodeList.model_validate(await world.result("node.list")).nodes
+            assert {node.lost_after_seconds for node in nodes} == {LOST_S}
+            found = {node.node_id: node.clock_skew_seconds for node in nodes}
+            assert found == {"node-a": None, "node-b": pytest.approx(-ahead_s)}
+            assert {node.node_id: node.state for node in nodes} == dict.fromkeys(found, NodeState.ONLINE)
+
+
+async def test_a_store_that_answers_late_says_nothing_of_a_clock(world: World) -> None:
+    deaf = (lane for lane in LANES if lane != "intake")
+    async with world.make("node-a", **LIVES).running(*LANES), world.make("node-b", **LIVES).running(*deaf):
+        world.faults.meddlers["now"] = lambda: world.clock.sleep(1.5)
+        await world.clock.advance(15)
         nodes = NodeList.model_validate(await world.result("node.list")).nodes
-        assert {node.lost_after_seconds for node in nodes} == {LOST_S}
-        skews = [node.clock_skew_seconds for node in nodes if node.clock_skew_seconds is not None]
-        assert len(skews) == 1
-        assert abs(skews[0]) <= 10
+        assert [node.store_skew_seconds for node in nodes].count(None) == 1
+        assert {node.clock_skew_seconds for node in nodes} == {None}
+        await world.clock.advance(20)
+        nodes = NodeList.model_validate(await world.result("node.list")).nodes
+        assert {node.store_skew_seconds for node in nodes} == {0.0}
+        assert [node.clock_skew_seconds for node in nodes] == [None, 0.0]
+
+
+async def test_a_retry_after_a_sick_device_goes_to_the_other_node(world: World) -> None:
+    one = world.make("node-a", devices=1, **LIVES)
+    async with one.running(*LANES), world.make("node-b", devices=1, **LIVES).running(*LANES):
+        job_id = await world.create(max_retries=1)
+        await world.clock.advance(5)
+        assert (await world.job(job_id)).node_id == "node-a"
+        training = await world.training(job_id)
+        training.process.write("torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:2251\n")
+        training.process.end(1)
+        await world.clock.advance(20)
+        job = await world.job(job_id)
+        assert (job.status, job.attempt, job.node_id, job.devices) == (S.STARTING, 2, "node-b", (0,))
 
 
 # ---------------------------------------------------------------- what one daemon does for another

@@ -1,7 +1,11 @@
 """Heartbeat and telemetry: a node comes, goes, is drained, falls silent; its devices are told of where they differ."""
 
+import asyncio
 from datetime import timedelta
 
+import pytest
+
+from daemon.loops.disks import LOOK_S
 from daemon.loops.heartbeat import HEARTBEATS_PER_LEASE, go_offline
 from schemas.enums import DeviceState, NodeState, TrainingStatus
 from schemas.events import Device, DeviceProcess
@@ -45,6 +49,30 @@ async def test_a_heartbeat_renews_three_times_a_lease(world: World) -> None:
         await world.clock.advance(300)
         assert world.faults.calls["put_node"] - before == 10 * HEARTBEATS_PER_LEASE
         assert (await the_node(world)).last_heartbeat == world.clock.now()
+
+
+async def test_a_disk_that_hangs_holds_up_no_heartbeat_and_is_asked_once(world: World) -> None:
+    """With a lease of what runs, it would end healthy trainings."""
+    gate, asked = asyncio.Event(), list[str]()
+
+    async def hang(name: str) -> None:
+        if name == "free_mib":
+            asked.append(name)
+            await gate.wait()
+
+    world.files.free = 5000.0
+    async with world.daemon(*ALL, lease_seconds=30, node_lost_seconds=60) as daemon:
+        world.files.before_call = hang
+        await world.clock.advance(300)
+        node = await the_node(world)
+        assert world.clock.now() - node.last_heartbeat <= timedelta(seconds=10 + LOOK_S)
+        assert daemon.ctx.lease.holds(world.clock.monotonic())
+        assert {disk.free_mib for disk in node.disks} == {5000.0}
+        assert len(asked) == len(node.disks) == 2
+        gate.set()
+        world.files.free = 6000.0
+        await world.clock.advance(20)
+        assert {disk.free_mib for disk in (await the_node(world)).disks} == {6000.0}
 
 
 async def test_a_heartbeat_goes_on_behind_an_outage(world: World) -> None:
@@ -191,6 +219,54 @@ async def test_progress_and_status_show_the_use_of_the_leased_devices(world: Wor
         assert status["gpu_memory_usage"] == {
             "1": {"memory_used": 40_000, "memory_total": 81559, "utilization": 97.0},
         }
+
+
+async def test_status_shows_the_devices_of_the_node_that_runs_the_job(world: World) -> None:
+    """Asked of node-a, whose device of the same index is another one."""
+    asked, runs = GpuBoard(2, "node-a"), GpuBoard(2, "node-b")
+    async with world.daemon("intake", "heartbeat", devices=asked):
+        asked.set(1, memory_used_mib=7, utilization=1.0)
+        async with world.daemon("scheduling", "heartbeat", "telemetry", "outbox", node_id="node-b", devices=runs):
+            await world.result("node.drain", {"node_id": "node-a"})
+            job_id = await world.create(gpu_id="1")
+            await world.clock.advance(5)
+            training = await world.training(job_id)
+            training.load()
+            training.begin()
+            training.step(1)
+            runs.set(1, memory_used_mib=40_000, utilization=97.0)
+            await world.clock.advance(30)
+            status = await world.result("job.status", {"job_id": job_id})
+            assert status["status"] == "running"
+            assert status["gpu_memory_usage"] == {
+                "1": {"memory_used": 40_000, "memory_total": 81559, "utilization": 97.0},
+            }
+        await world.clock.advance(120)
+        assert (await world.result("job.status", {"job_id": job_id}))["gpu_memory_usage"] == {}, "nobody knows any more"
+
+
+@pytest.mark.parametrize(
+    ("reading", "left"),
+    [
+        ({"memory_used_mib": 1500.0}, 1500.0),
+        ({"memory_used_mib": 1500.0, "processes": (DeviceProcess(pid=7),)}, 1500.0),
+        ({"memory_used_mib": None, "state": DeviceState.UNHEALTHY, "reason": "NVML: GPU is lost"}, None),
+        ({"memory_used_mib": 0.0, "state": DeviceState.UNHEALTHY, "reason": "the driver has not answered"}, None),
+    ],
+)
+async def test_no_memory_is_said_to_be_free_that_was_not_looked_at(
+    world: World, reading: dict[str, object], left: float | None
+) -> None:
+    gpus = GpuBoard(2, "node-a")
+    async with world.daemon(*ALL, devices=gpus):
+        job_id = await world.create(gpu_count=2)
+        await world.clock.settle()
+        await world.result("job.stop", {"job_id": job_id})
+        gpus.set(1, **reading)
+        world.process(job_id).end(-15)
+        await world.clock.advance(1)
+        data = world.broker.events_of(job_id)[-1].event.data
+        assert (data["status"], data["processes_left"], data["memory_left_mib"]) == ("cancelled", 0, left)
 
 
 async def test_the_end_of_a_stopped_job_says_what_memory_is_left(world: World) -> None:

@@ -4,8 +4,10 @@ import asyncio
 
 import pytest
 
+from daemon.core.moves import claimed
 from daemon.loops import supervision
 from daemon.loops.context import Context
+from daemon.loops.supervision import LOOK_S
 from schemas.enums import ErrorCode
 from schemas.jobs import TrainingJob
 from tests.loops.jobs import POLL_S, S, running, started, stop
@@ -99,7 +101,7 @@ async def test_a_resume_begins_at_its_checkpoint_and_its_progress_there(world: W
         ]
         assert steps == [4, 8]
         attempts = {point.step: point.attempt for point in await world.curve(job_id)}
-        assert attempts == {1: 1, 5: 2, 6: 2, 7: 1}
+        assert attempts == {1: 1, 5: 2, 6: 2}, "step 7 was logged by a training that was thrown away"
 
 
 async def test_a_resume_without_a_usable_checkpoint_begins_anew(world: World) -> None:
@@ -280,3 +282,42 @@ async def test_a_checkpoint_that_goes_while_its_job_waits_is_not_waited_for(worl
         assert job.status is S.STARTING
         assert job.swift_argv[-1] == str(training.run_dir / "checkpoint-2")
         assert (job.current_step, job.internal.resume_from) == (2, job.swift_argv[-1])
+
+
+# ---------------------------------------------------------------- claims that came late
+
+
+async def claimed_late(world: World, job_id: str, devices: tuple[int, ...]) -> None:
+    """As by a store that was frozen, for a daemon that has died since."""
+    job = await world.job(job_id)
+    late = claimed(
+        job, at=world.clock.now(), by="node-a", devices=devices, log_file_path=f"/state/logs/{job_id}.log",
+        argv=("swift", "sft"), log_size=0, metrics_size=0,
+    )  # fmt: skip
+    assert await world.store.update_job(job, late)
+
+
+async def test_a_claim_that_came_late_is_taken_up(world: World) -> None:
+    async with world.daemon("intake", "outbox", "unfollowed"):
+        job_id = await world.create()
+        await claimed_late(world, job_id, (0,))
+        await world.clock.advance(3 * LOOK_S)
+        training = await world.training(job_id)
+        training.finish()
+        await world.clock.advance(3)
+        assert (await world.job(job_id)).status is S.COMPLETED
+
+
+async def test_a_claim_that_came_late_for_a_device_that_another_has_is_given_back(world: World) -> None:
+    async with world.daemon("intake", "scheduling", "outbox", "unfollowed", devices=1):
+        first = await world.create()
+        await world.clock.settle()
+        waiting = await world.create()
+        await claimed_late(world, waiting, (0,))
+        await world.clock.advance(3 * LOOK_S)
+        job = await world.job(waiting)
+        assert (job.status, job.attempt, job.devices) == (S.QUEUED, 2, ())
+        assert (await world.job(first)).status is S.STARTING
+        (await world.training(first)).finish()
+        await world.clock.advance(POLL_S)
+        assert (await world.job(waiting)).status is S.STARTING

@@ -145,3 +145,43 @@ async def test_a_disk_that_tells_nothing_or_that_nobody_minds_stops_no_job(world
     async with world.daemon(disk_min_free_mib=0 if free is not None else 100):
         job_id, _ = await started(world)
         assert (await world.job(job_id)).status is S.STARTING
+
+
+SAVED = "disk: the next checkpoint needs about 3 MiB, and 2 MiB are free"
+
+
+async def saved(world: World, **fields: object) -> str:
+    """A job that trains and has saved a checkpoint of 3 MiB."""
+    job_id, training = await running(world, **fields)
+    training.saving(4)
+    folder = training.checkpoint(4)
+    world.files.write(folder / "optimizer.pt", bytes(3 * 1024 * 1024))
+    await world.clock.advance(2)
+    assert (await world.job(job_id)).internal.checkpoint_step == 4
+    return job_id
+
+
+async def test_how_large_a_checkpoint_is_outlives_the_daemon(world: World) -> None:
+    async with world.daemon(disk_min_free_mib=1):
+        job_id = await saved(world)
+        assert await warnings(world, job_id) == ()
+    world.files.free = 2.0
+    async with world.daemon(disk_min_free_mib=1):
+        await world.clock.advance(65)
+        assert await warnings(world, job_id) == (SAVED,)
+
+
+async def test_an_attempt_starts_only_where_a_checkpoint_as_large_as_the_last_fits(world: World) -> None:
+    async with world.daemon(disk_min_free_mib=1):
+        job_id = await saved(world, max_retries=1)
+        world.files.free = 2.0
+        world.process(job_id).end(1)
+        await world.clock.advance(20)
+        job = await world.job(job_id)
+        assert (job.status, (job.wait_reason or "").partition(" (")[0]) == (S.QUEUED, SAVED)
+        world.files.free = 4.0
+        await world.clock.advance(40)
+        assert (await world.job(job_id)).status is S.STARTING
+        world.files.free = 2.0
+        await world.clock.advance(65)
+        assert await warnings(world, job_id) == (SAVED,), "also before it has saved one itself"

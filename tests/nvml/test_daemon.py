@@ -1,6 +1,7 @@
 """The daemon as a process on eight GPUs: the real `pynvml`, a stand-in for NVML's library, a stand-in for swift."""
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -249,6 +250,23 @@ async def test_a_device_with_a_hardware_error_is_drained_over_a_restart_until_it
 
     calls = driver.calls()
     assert room.daemon.pid not in {call.thread for call in calls}, "the event loop's thread has called the driver"
+
+
+async def test_a_driver_that_is_silent_at_the_start_leaves_no_job_unwatched(room: Room) -> None:
+    job_id = await room.running(gpu_id="3", timeout_seconds=12)
+    assert await room.daemon.stop(signal.SIGKILL) == -signal.SIGKILL
+    room.driver.fail("nvmlInitWithFlags", "*", 18)
+    await room.daemon.start()
+    failed = await room.probe.status(job_id, "failed")
+    assert failed["data"]["error_code"] == "timeout"
+    assert not processes_of(job_id)
+    gpus = await room.gpus()
+    assert [gpu["state"] for gpu in gpus] == ["unhealthy"] * GPUS
+    assert "NVML does not answer" in gpus[3]["reason"]
+    assert "NVML does not answer" in (await room.probe.call("system.status"))["devices"]
+    room.driver.heal()
+    await room.told(3, state="free")
+    assert (await room.probe.call("system.status"))["devices"] == "ok"
 
 
 async def test_jobs_run_on_mig_instances_one_each(room: Room) -> None:

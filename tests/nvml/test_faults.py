@@ -7,7 +7,11 @@ import time
 
 import pytest
 
+from daemon.adapters.awaited_gpus import AwaitedGpus
+from daemon.adapters.cpu_devices import CpuSlots
+from daemon.adapters.device_setting import DriverSilentError, awaited_devices, make_devices
 from daemon.adapters.nvml import NvmlDevices, NvmlError
+from daemon.adapters.nvml_reading import NOT_THERE
 from daemon.core.devices import mark_foreign
 from schemas.enums import DeviceState
 from schemas.events import Device
@@ -89,6 +93,76 @@ def test_a_driver_that_does_not_begin_says_what_to_do(driver: Driver, code: int,
     driver.fail("nvmlInitWithFlags", "*", code)
     with pytest.raises(NvmlError, match=rf"{said}.*nvidia-smi.*SWIFT_TRAINER_DEVICES=cpu"):
         NvmlDevices("n", None)
+
+
+# ---------------------------------------------------------------- GPUs that were there before
+
+
+async def silent(driver: Driver, setting: str = "auto") -> AwaitedGpus:
+    """A daemon that starts when the driver answers no more; its node's document knows the GPUs."""
+    known = await NvmlDevices("n", None).read()
+    driver.reload()
+    driver.fail("nvmlInitWithFlags", "*", 9)
+    with pytest.raises(DriverSilentError, match="Driver Not Loaded") as raised:
+        make_devices(setting, "n")
+    found = awaited_devices(raised.value, known)
+    assert isinstance(found, AwaitedGpus)
+    return found
+
+
+async def test_gpus_that_a_node_had_are_out_of_use_until_the_driver_answers(driver: Driver) -> None:
+    devices = await silent(driver)
+    sickness = asyncio.create_task(devices.faults())
+    found, again = await asyncio.gather(devices.read(), devices.read())
+    assert found == again
+    assert set(unhealthy(found)) == set(range(8))
+    assert "Driver Not Loaded" in str(found[0].reason)
+    assert found[3].uuid == "GPU-00000003-aaaa-bbbb-cccc-0123456789ab"
+    assert "Driver Not Loaded" in await devices.check()
+    driver.heal()
+    assert unhealthy(await devices.read()) == {}
+    assert await devices.check() == "ok"
+    driver.xid(3, 95)
+    async with asyncio.timeout(PATIENCE_S):
+        (fault,) = await sickness
+    assert fault.device.index == 3
+    await devices.close()
+
+
+async def test_a_driver_that_hangs_as_it_begins_is_waited_for_by_one_thread(driver: Driver) -> None:
+    known = await NvmlDevices("n", None).read()
+    driver.hang("nvmlInitWithFlags")
+    begun = driver.calls()
+    devices = AwaitedGpus(lambda had: NvmlDevices("n", None, had=had, start_limit_s=None), "silent", known, limit_s=0.1)
+    for _ in range(3):
+        assert unhealthy(await devices.read()) == dict.fromkeys(range(8), "silent")
+    assert [call.function for call in driver.calls()[len(begun) :]] == ["nvmlInitWithFlags"]
+    driver.heal()
+    await until(lambda: has_all(devices))
+    await devices.close()
+
+
+async def has_all(devices: AwaitedGpus) -> bool:
+    return unhealthy(await devices.read()) == {}
+
+
+async def test_one_that_is_missing_at_the_start_is_out_alone(driver: Driver) -> None:
+    known = await NvmlDevices("n", None).read()
+    gone = known[7].model_copy(update={"index": 8})
+    with pytest.raises(DriverSilentError, match="names device 8, which this host does not have") as raised:
+        make_devices("0,8", "n")
+    devices = awaited_devices(raised.value, [known[0], gone])
+    assert unhealthy(await devices.read()) == {8: NOT_THERE}
+    assert await devices.check() == f"device 8: {NOT_THERE}"
+
+
+async def test_a_node_that_never_had_gpus_has_a_wrong_setting(driver: Driver) -> None:
+    driver.fail("nvmlInitWithFlags", "*", 9)
+    with pytest.raises(DriverSilentError) as raised:
+        make_devices("auto", "n")
+    for before in ((), await CpuSlots(2, "n").read()):
+        with pytest.raises(DriverSilentError, match="SWIFT_TRAINER_DEVICES=cpu"):
+            awaited_devices(raised.value, before)
 
 
 # ---------------------------------------------------------------- a driver that hangs

@@ -150,8 +150,11 @@ async def test_what_the_dashboard_and_the_alerts_name_is_there(
     settings: Settings, work: Path, amqp_url: str, port: int
 ) -> None:
     async with probe(amqp_url) as found, running_daemon(settings, work, found):
-        names = (await scrape(port)).names
+        now = await scrape(port)
+    names = now.names
     deploy = Path(__file__).resolve().parents[2] / "deploy"
+    asked = re.findall(r"\b(swift_trainer_[a-z0-9_]+)\b", (deploy / "prometheus" / "alerts.yaml").read_text())
+    assert set(asked) <= {sample.name for sample in now.samples}, "an alert asks for what is there from the start"
     gateway = {"http_requests_total", "http_request_seconds_bucket", "http_requests_in_flight"}
     for path in (deploy / "grafana" / "swift-trainer.json", deploy / "prometheus" / "alerts.yaml"):
         named = set(re.findall(r"\b(?:swift_trainer|process)_[a-z0-9_]+", path.read_text()))

@@ -184,6 +184,18 @@ async def test_a_lost_signal_only_delays_an_order(place: Place) -> None:
     assert (end["exit_code"], end["stopped"]) == (-signal.SIGTERM, True)
 
 
+async def test_a_host_with_a_lease_is_looked_at_more_often(place: Place) -> None:
+    """The wait for the next look stands still while the host sleeps; the lease does not."""
+    folder = place.record().parent
+    folder.mkdir(parents=True)
+    runner.write_lease(str(folder), runner.lease_now() + 600)
+    driven = Driven(place, {"IDLE_S": 600}, "sleep", "600")
+    assert driven.said() == ""
+    runner.write_lease(str(folder), runner.lease_now())
+    end = await driven.end()
+    assert (end["exit_code"], end["fenced"]) == (-signal.SIGKILL, True)
+
+
 async def test_an_order_that_cant_be_read_is_a_stop_with_the_usual_grace(place: Place) -> None:
     driven = Driven(place, {}, "sleep", "600")
     assert driven.said() == ""

@@ -11,9 +11,10 @@ from tests.schemas.bodies import command_faults
 CONTRACT = [
     *("job.create", "job.start", "job.stop", "job.resume", "job.export", "job.delete"),
     *("job.get", "job.status", "job.list", "job.logs", "job.events", "job.metrics"),
-    *("params.default", "gpu.list", "queue.list", "node.list", "node.drain", "node.resume", "system.status"),
+    *("params.default", "gpu.list", "queue.list", "node.list", "node.drain", "node.resume", "node.forget"),
+    "system.status",
 ]
-"""The contract's table, written by hand."""
+"""The contract's table, written by hand, and the additions to it."""
 
 
 def accepted(command: str, body: str) -> BaseModel:
@@ -67,7 +68,7 @@ def test_job_ids_are_plain_words(command: str, value: object) -> None:
     accepted(command, '{"job_id": "7c0f6f0e-2f4b-4a55-9a1e-0d6f7f3c9b11"}')
 
 
-@pytest.mark.parametrize("command", ["node.drain", "node.resume"])
+@pytest.mark.parametrize("command", ["node.drain", "node.resume", "node.forget"])
 @pytest.mark.parametrize("value", ["", "-x", "a\x00", "x" * 256, 1, None])
 def test_node_ids_are_words(command: str, value: object) -> None:
     assert [fault.loc for fault in command_faults(command, {"node_id": value})] == [("node_id",)]
@@ -93,6 +94,8 @@ BAD: list[tuple[str, str, object]] = [
     ("job.logs", "offset", 10**30),
     ("job.logs", "limit", 0),
     ("job.logs", "limit", 1024 * 1024 + 1),
+    ("job.logs", "max_lines", 0),
+    ("job.logs", "max_lines", 10_001),
     ("job.events", "after", -1),
     ("job.events", "after", 10**30),
     ("job.events", "limit", 0),
@@ -178,7 +181,7 @@ def test_the_filters_of_a_list() -> None:
         ("job.stop", {"grace_seconds": None, "save": False}),
         ("job.export", {"checkpoint": "last", "merge_lora": True, "quant_method": None, "quant_bits": None}),
         ("job.delete", {"purge_output": False}),
-        ("job.logs", {"tail": 100, "offset": None, "limit": 65_536}),
+        ("job.logs", {"tail": 100, "offset": None, "limit": 65_536, "max_lines": None}),
         ("job.events", {"after": 0, "limit": 100}),
         ("job.metrics", {"after_step": None, "max_points": 1000}),
     ],

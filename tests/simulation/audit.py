@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from daemon.adapters.memory_runs import Process
+from daemon.core.moves import source_of
 from schemas.enums import ErrorCode, ExportStatus, TrainingStatus
-from schemas.events import EXPORT_TYPE, STATUS_TYPE, CloudEvent, OutboxEvent
+from schemas.events import CHECKPOINT_TYPE, EXPORT_TYPE, STATUS_TYPE, CloudEvent, OutboxEvent
 from schemas.jobs import TrainingJob
 from tests.simulation.hosts import Hosts, RunRecord, resumed_from, run_dir_of
 from tests.simulation.stage import Stage
@@ -118,6 +119,16 @@ class Audit:
         exports = [entry.event.data["export_status"] for entry in new if entry.event.type == EXPORT_TYPE]
         if exports != ([after.export_status] if before.export_status is not after.export_status else []):
             self._stage.breaks(f"{after.id}: export is {after.export_status} and was told as {exports}")
+        for entry in new:
+            if entry.event.type == CHECKPOINT_TYPE or entry.event.data.get("status") == S.RUNNING:
+                self._told_by_its_node(after, entry.event)
+
+    def _told_by_its_node(self, job: TrainingJob, event: CloudEvent) -> None:
+        """What an attempt does is told by the node that runs it, and not before it does."""
+        run = self._hosts.runs.get(f"{job.id}-{job.attempt}")
+        if run is None or event.source != source_of(run.node_id):
+            what = f"{event.type} of attempt {job.attempt}"
+            self._stage.breaks(f"{job.id}: {event.source} told {what}, which runs on {run and run.node_id}")
 
     def _nothing_left(self, job_id: str, *, exports: bool, why: str) -> None:
         left = [run for run in self._hosts.living() if run.job_id == job_id and run.exports == exports]
@@ -129,6 +140,8 @@ class Audit:
         attempt, percent = self._progress.get(job.id, (0, 0.0))
         if attempt == job.attempt and job.progress < percent:
             self._stage.breaks(f"{job.id}: progress fell from {percent:g} to {job.progress:g} in attempt {attempt}")
+        if (job.progress == 100.0) != (job.status is S.COMPLETED):
+            self._stage.breaks(f"{job.id} is {job.status} at {job.progress:g} %")
         self._progress[job.id] = (job.attempt, job.progress)
 
     def job_deleted(self, job: TrainingJob) -> None:

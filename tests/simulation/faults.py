@@ -25,6 +25,8 @@ ANSWERED = frozenset(
     }
 )  # fmt: skip
 """Calls that change something behind a network, so that a lost answer is another fault than a call that failed."""
+LOOKS = frozenset({"read", "size", "exists", "checkpoints"})
+"""Calls of the file system that may not be able to tell."""
 WORTH_A_CRASH = (
     "insert_job", "update_job", "update_job", "update_job", "delete_job", "note_progress", "add_points", "outbox_done",
     "outbox_done", "publish", "publish", "reply", "ack", "remember_reply", "dead_letter", "spawn", "spawn", "adopt",
@@ -41,6 +43,7 @@ class PortFaults:
         self._port = port
         self._crash = crash
         self._dice = stage.dice(f"faults of {port}")
+        self._disk = stage.dice("looks at the disk")
 
     async def before(self, call: str) -> None:
         """What happens before the work."""
@@ -58,6 +61,8 @@ class PortFaults:
             raise UnavailableError(f"{life.node_id} is cut off")
         if self._port in REMOTE and self._dice.random() < weather.refused:
             raise UnavailableError(f"the {self._port} did not take {call}")
+        if self._port == "files" and call in LOOKS and self._disk.random() < weather.unreadable:
+            raise UnavailableError(f"the disk can't tell what there is to {call}")
         if call == "spawn" and self._dice.random() < weather.failed_spawns:
             self._stage.note(f"{life.name}: a spawn fails")
             raise SpawnError("no more processes")

@@ -63,7 +63,7 @@ class Simulation:
         stage = self.stage = Stage(seed)
         world = World(clock=stage.clock)
         self.broker = world.broker = SimBroker(stage.clock)
-        self.store = world.store = SimStore()
+        self.store = world.store = SimStore(stage.clock.now)
         self.files = world.files = SimFiles(stage.clock)
         self.daemons = Daemons(stage, self.broker, self.store, self.files)
         self.hosts = Hosts(stage, world)

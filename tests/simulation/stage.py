@@ -23,6 +23,8 @@ class Weather:
     lost_answers: float = 0.0
     """Calls of store and bus that do their work, and whose answer never comes."""
     lost_hints: float = 0.0
+    unreadable: float = 0.0
+    """Looks at the file system that can't tell what is there."""
     failed_spawns: float = 0.0
 
 

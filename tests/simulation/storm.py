@@ -32,6 +32,7 @@ class Storm:
             refused=dice.choice((0.0, 0.02, 0.05)),
             lost_answers=dice.choice((0.0, 0.05, 0.2)),
             lost_hints=dice.choice((0.0, 0.2, 1.0)),
+            unreadable=stage.dice("disk").choice((0.0, 0.05, 0.3)),
             failed_spawns=dice.choice((0.0, 0.0, 0.2)),
         )
         stage.note(f"{stage.weather} for {self.lasts_s:.0f} s")

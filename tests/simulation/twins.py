@@ -3,6 +3,7 @@
 import re
 from collections import deque
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from random import Random
 
@@ -19,10 +20,12 @@ from schemas.nodes import NodeRecord
 class SimStore(MemoryStore):
     """The store, seen from outside; its hooks can be set after it was made."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], datetime]) -> None:
         self.before_call: Hook = no_hook
         self.after_call: Hook = no_hook
-        super().__init__(before_call=lambda name: self.before_call(name), after_call=lambda name: self.after_call(name))
+        super().__init__(
+            before_call=lambda name: self.before_call(name), after_call=lambda name: self.after_call(name), clock=clock
+        )
 
     on_write: Callable[[TrainingJob | None, TrainingJob], None] | None = None
     """Told of a job's document before and after a guarded write."""

@@ -234,15 +234,15 @@ def test_a_hostile_list_becomes_one_value() -> None:
 def export(**fields: Any) -> tuple[str, ...]:
     given: dict[str, Any] = {
         "checkpoint": "/o/checkpoint-8", "full": False, "merge_lora": True, "quant_method": None, "quant_bits": None,
-        "output_dir": "/o/checkpoint-8-merged", "installed": V4, **fields,
+        "output_dir": "/o/exports/checkpoint-8-merged", "installed": V4, **fields,
     }  # fmt: skip
     return export_argv(**given)
 
 
 def test_an_export_merges_an_adapter() -> None:
     assert export() == (
-        "export", "--adapters", "/o/checkpoint-8", "--merge_lora", "true", "--output_dir", "/o/checkpoint-8-merged",
-        "--exist_ok", "true",
+        "export", "--adapters", "/o/checkpoint-8", "--merge_lora", "true",
+        "--output_dir", "/o/exports/checkpoint-8-merged", "--exist_ok", "true",
     )  # fmt: skip
 
 
@@ -250,7 +250,7 @@ def test_an_export_quantizes_with_the_data_of_the_job() -> None:
     argv = export(quant_method="gptq", quant_bits=4, datasets=["a.jsonl#10", "b"], merge_lora=False)
     assert argv[3:] == (
         "--merge_lora", "true", "--quant_method", "gptq", "--quant_bits", "4", "--dataset", "a.jsonl#10", "b",
-        "--output_dir", "/o/checkpoint-8-merged", "--exist_ok", "true",
+        "--output_dir", "/o/exports/checkpoint-8-merged", "--exist_ok", "true",
     )  # fmt: skip
     assert "--dataset" not in export(quant_method="bnb", quant_bits=4, datasets=["a"])
     assert export(full=True, quant_method="bnb", quant_bits=8)[1:3] == ("--model", "/o/checkpoint-8")
@@ -284,6 +284,6 @@ def test_what_can_not_be_exported_of_such_a_run_is_refused(
 
 
 def test_where_an_export_goes() -> None:
-    assert export_output("/o/checkpoint-8/", True, None, None) == "/o/checkpoint-8-merged"
-    assert export_output("/o/checkpoint-8", True, "gptq", 4) == "/o/checkpoint-8-gptq-int4"
-    assert export_output("/o/checkpoint-8", True, "fp8", None) == "/o/checkpoint-8-fp8"
+    assert export_output("/o/checkpoint-8/", True, None, None) == "/o/exports/checkpoint-8-merged"
+    assert export_output("/o/checkpoint-8", True, "gptq", 4) == "/o/exports/checkpoint-8-gptq-int4"
+    assert export_output("/o/checkpoint-8", True, "fp8", None) == "/o/exports/checkpoint-8-fp8"

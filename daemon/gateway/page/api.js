@@ -1,4 +1,6 @@
 // The gateway: requests, and event streams that come back by themselves. The token is sent as a header, never in a URL.
+import { shown, watchLeaving } from "./presence.js";
+
 const BASE = new URL("../training", new URL(".", import.meta.url)).href.replace(/\/$/, "");
 const TOKEN = "swift-trainer.token";
 const FIRST_PAUSE_MS = 500;
@@ -75,15 +77,19 @@ export const orderKey = () =>
   [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
 // Follow a stream until `signal` aborts or the job's `end` came. `path(after)` is asked for anew each time, with the
-// newest id; `onEvent(name, data)` gets each event, `onState(true | false)` whether the stream stands.
+// newest id; `onEvent(name, data)` gets each event, `onState(true | false)` whether the stream stands. While nobody sees
+// the page it is let go of, without a word: who comes back gets what happened meanwhile, as after a lost connection.
 export async function follow(path, { onEvent, onState = () => {}, signal }) {
   let after = 0;
   let pauseMs = FIRST_PAUSE_MS;
-  while (!signal.aborted) {
+  for (;;) {
+    await shown(signal);
+    if (signal.aborted) return;
+    const leaving = watchLeaving();
     const silence = new AbortController(); // a connection may be gone without a word
     let waking = setTimeout(() => silence.abort(), SILENCE_MS);
     try {
-      const either = AbortSignal.any([signal, silence.signal]);
+      const either = AbortSignal.any([signal, silence.signal, leaving.signal]);
       const response = await checked(await fetch(BASE + path(after), { headers: headers({}), signal: either }));
       let stands = false;
       for await (const event of parsed(response.body)) {
@@ -102,7 +108,9 @@ export async function follow(path, { onEvent, onState = () => {}, signal }) {
       if (error instanceof ApiError && [401, 403, 404].includes(error.status)) return;
     } finally {
       clearTimeout(waking);
+      leaving.end();
     }
+    if (leaving.signal.aborted) continue;
     onState(false);
     await pause(pauseMs * (0.5 + Math.random()), signal);
     pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * 2);

@@ -6,13 +6,16 @@ from daemon.core.lifecycle import ENDED
 from daemon.core.masking import mask
 from daemon.core.moves import NOT_LOOKED_AT
 from daemon.loops import fleet
+from daemon.loops.board import use_of
 from daemon.loops.context import Context
+from daemon.loops.fleet import state_of
 from daemon.loops.handling.common import ElsewhereError, Sender, get_job
 from daemon.ports import JobQuery
 from daemon.swift.lines import DEFAULT_MAX_LINE_BYTES as MOST_LINE
 from daemon.swift.lines import Line, LineSplitter
 from schemas.commands import EventsRequest, JobRef, ListRequest, LogsRequest, MetricsRequest, ParamsRequest
-from schemas.enums import TrainingStatus, TrainingType
+from schemas.enums import NodeState, TrainingStatus, TrainingType
+from schemas.events import GpuUse
 from schemas.jobs import TrainingJob
 from schemas.kinds import LLMTrainingJobCreateRequest, VLMTrainingJobCreateRequest
 from schemas.replies import GpuMemory, JobEvents, JobList, JobLogs, JobMetrics, JobStatus
@@ -53,11 +56,23 @@ async def status(ctx: Context, request: JobRef, _sender: Sender) -> JobStatus:
         str(use.index): GpuMemory(
             memory_used=use.memory_used_mib, memory_total=use.memory_total_mib, utilization=use.utilization
         )
-        for use in (ctx.board.use_of(job.devices) if job.status is TrainingStatus.RUNNING else ())
+        for use in await _use_by(ctx, job)
     }
     return JobStatus.model_validate(
         {**shown, "job_id": job.id, "learning_rate": job.current_learning_rate, "gpu_memory_usage": memory}
     )
+
+
+async def _use_by(ctx: Context, job: TrainingJob) -> tuple[GpuUse, ...]:
+    """The use of a running job's devices; of another node's as its last heartbeat told it, while it is online."""
+    if job.status is not TrainingStatus.RUNNING or job.node_id is None:
+        return ()
+    if job.node_id == ctx.node_id:
+        return ctx.board.use_of(job.devices)
+    node = await ctx.store.get_node(job.node_id)
+    if node is None or state_of(ctx, node) is NodeState.OFFLINE:
+        return ()
+    return use_of(node.devices, job.devices)
 
 
 async def list_jobs(ctx: Context, request: ListRequest, _sender: Sender) -> JobList:
@@ -105,7 +120,7 @@ async def logs(ctx: Context, request: LogsRequest, _sender: Sender) -> JobLogs:
     final = job.status in ENDED
     if request.offset is None:
         return await _tail(ctx, job.id, path, size, request.tail, final=final)
-    return await _range(ctx, job.id, path, size, request.offset, request.limit, final=final)
+    return await _range(ctx, job.id, path, size, request, request.offset, final=final)
 
 
 async def _tail(ctx: Context, job_id: str, path: Path, size: int, count: int, *, final: bool) -> JobLogs:
@@ -130,14 +145,16 @@ async def _tail(ctx: Context, job_id: str, path: Path, size: int, count: int, *,
     )
 
 
-async def _range(ctx: Context, job_id: str, path: Path, size: int, offset: int, limit: int, *, final: bool) -> JobLogs:
-    """The whole lines between `offset` and `offset + limit`; a longer line comes alone.
+async def _range(
+    ctx: Context, job_id: str, path: Path, size: int, request: LogsRequest, offset: int, *, final: bool
+) -> JobLogs:
+    """The whole lines between `offset` and `offset + limit`, the first `max_lines`; a longer line comes alone.
 
     A line is shown from its beginning or not at all, because half a token is not known as one. One that a running job
     has not ended yet is left for the next time.
     """
     begin = await _line_start(ctx, path, offset)
-    data = await _read_all(ctx, path, begin, offset + limit - begin)
+    data = await _read_all(ctx, path, begin, offset + request.limit - begin)
     if offset - begin >= MOST_LINE:  # its head was shown when it was asked for; nothing of it is shown again
         begin, data = offset, data[offset - begin :]
         skipped = _first_whole(data)
@@ -152,6 +169,9 @@ async def _range(ctx: Context, job_id: str, path: Path, size: int, offset: int, 
         at_end = begin + len(data) >= size
         cut = _first_whole(data) or (len(data) if len(data) >= MOST_LINE or (at_end and final) else 0)
     lines = shown(_lines(data[:cut], begin, whole_first=True))
+    if request.max_lines is not None and len(lines) > request.max_lines:
+        lines = lines[: request.max_lines]
+        cut, at_end = lines[-1].end - begin, False
     return JobLogs(
         job_id=job_id,
         lines=tuple(mask(line.text) for line in lines),

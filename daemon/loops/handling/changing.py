@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from daemon.core.lifecycle import ENDED, EXPORT_UNDER_WAY, WAITS_OR_RUNS, Cause
-from daemon.core.moves import export_ordered, queued, stop_ordered, with_internal, with_reply
+from daemon.core.moves import export_ordered, export_stopped, queued, stop_ordered, with_internal, with_reply
 from daemon.loops.context import Context, Step, change_job, persistently
 from daemon.loops.handling.common import (
     RefusedError,
@@ -25,7 +25,7 @@ from daemon.loops.handling.common import (
 )
 from daemon.loops.handling.paths import check_root
 from daemon.loops.outbox import publish_all
-from daemon.loops.resuming import last_resumable
+from daemon.loops.resuming import likely_resumable
 from daemon.ports import FolderTakenError, Subject, UnavailableError
 from daemon.swift.argv import datasets_of, export_fault
 from daemon.swift.checkpoints import complete
@@ -66,7 +66,7 @@ async def resume(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
     """Queue a failed or cancelled job again, from its last checkpoint where it has a usable one."""
     found = await get_job(ctx, request.job_id)
     await _check_quota(ctx, found, {S.FAILED, S.CANCELLED}, sender)
-    checkpoint = await last_resumable(ctx, found)
+    checkpoint = await likely_resumable(ctx, found)
 
     def step(job: TrainingJob) -> TrainingJob | None:
         unless_replied(job, sender)
@@ -97,11 +97,16 @@ async def resume(ctx: Context, request: JobRef, sender: Sender) -> JobQueued:
 
 
 async def stop(ctx: Context, request: StopRequest, sender: Sender) -> JobAccepted:
-    """Cancel a waiting job at once; have a running one ended, and cancelled when nothing of it is left."""
+    """Cancel a waiting job at once; have a running one ended, and cancelled when nothing of it is left. Of an ended job
+    whose export is under way, end that."""
     grace_s = ctx.settings.stop_grace_seconds if request.grace_seconds is None else request.grace_seconds
 
     def step(job: TrainingJob) -> TrainingJob | None:
         unless_replied(job, sender)
+        if job.export_status in EXPORT_UNDER_WAY:
+            reason, at = "stopped on request", ctx.clock.now()
+            moved = export_stopped(job, reason, grace_s=grace_s, at=at, by=ctx.node_id)
+            return moved and with_reply(moved, sender.message_id, accepted("job.stop", _stop_result(moved)))
         if job.status is S.CANCELLED:
             return None
         order = StopOrder(grace_s=grace_s, save=request.save, requested_at=ctx.clock.now())
@@ -298,9 +303,18 @@ def _hurried(job: TrainingJob, order: StopOrder) -> TrainingJob | None:
 
 
 def _stop_result(job: TrainingJob) -> JobAccepted:
+    if job.export_status in EXPORT_UNDER_WAY or job.status in {S.COMPLETED, S.FAILED}:
+        return _export_stop_result(job)
     done = job.status is S.CANCELLED
     message = "cancelled" if done else "stopping; the status event cancelled tells when nothing of it is left"
     return JobAccepted(job_id=job.id, status=job.status, message=message)
+
+
+def _export_stop_result(job: TrainingJob) -> JobAccepted:
+    if job.export_status in EXPORT_UNDER_WAY:
+        message = "stopping its export; the event export.failed tells when nothing of it is left"
+        return JobAccepted(job_id=job.id, status=S.STOPPING, message=message)
+    return JobAccepted(job_id=job.id, status=S.CANCELLED, message="its export, which waited, is cancelled")
 
 
 async def _queue_result(ctx: Context, job: TrainingJob) -> JobQueued:

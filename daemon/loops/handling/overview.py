@@ -1,6 +1,9 @@
 """The commands about the whole: devices, the queue, nodes, the system's state."""
 
 from daemon import __version__
+from daemon.core.clocks import apart_s
+from daemon.core.devices import health
+from daemon.loops.clocks import store_skew_s
 from daemon.loops.context import Context
 from daemon.loops.fleet import MOST_WAITING, devices_of, plan_now, state_of
 from daemon.loops.handling.common import Sender
@@ -51,7 +54,8 @@ async def queue_list(ctx: Context, request: QueueRequest, _sender: Sender) -> Qu
 
 async def node_list(ctx: Context, _request: Empty, _sender: Sender) -> NodeList:
     """All nodes that were ever seen."""
-    held = await ctx.store.held()
+    records, held = await ctx.store.nodes(), await ctx.store.held()
+    own = next((node.store_skew_seconds for node in records if node.node_id == ctx.node_id), None)
     nodes = tuple(
         Node(
             node_id=node.node_id,
@@ -60,19 +64,20 @@ async def node_list(ctx: Context, _request: Empty, _sender: Sender) -> NodeList:
             last_heartbeat=node.last_heartbeat,
             started_at=node.started_at,
             lost_after_seconds=node.lost_after_seconds,
-            clock_skew_seconds=ctx.sightings.skew_s(node.node_id),
+            clock_skew_seconds=apart_s(own, node.store_skew_seconds) if node.node_id != ctx.node_id else None,
+            store_skew_seconds=node.store_skew_seconds,
             versions=node.versions,
             devices=devices_of(ctx, node, held),
             disks=node.disks,
         )
-        for node in await ctx.store.nodes()
+        for node in records
     )
     return NodeList(nodes=nodes, total=len(nodes))
 
 
 async def system_status(ctx: Context, _request: Empty, _sender: Sender) -> SystemStatus:
-    """Each part, `ok` or what is wrong with it."""
-    broker, store, devices = await ctx.bus.check(), await ctx.store.check(), await ctx.devices.check()
+    """Each part, `ok` or what is wrong with it; the devices as they were last read, however often one asks."""
+    broker, store, devices = await ctx.bus.check(), await ctx.store.check(), health(ctx.board.current())
     version, swift = await _swift(ctx)
     parts = (broker, store, devices, swift)
     return SystemStatus(
@@ -85,15 +90,8 @@ async def system_status(ctx: Context, _request: Empty, _sender: Sender) -> Syste
         versions={"swift-trainer": __version__, "ms-swift": version},
         counts=await ctx.store.counts(),
         time=ctx.clock.now(),
-        store_skew_seconds=await _store_skew_s(ctx),
+        store_skew_seconds=await store_skew_s(ctx),
     )
-
-
-async def _store_skew_s(ctx: Context) -> float:
-    """How far the store's clock is behind ours, but for half of the way there and back."""
-    asked = ctx.clock.now()
-    there = await ctx.store.now()
-    return (asked + (ctx.clock.now() - asked) / 2 - there).total_seconds()
 
 
 async def _swift(ctx: Context) -> tuple[str, str]:

@@ -11,12 +11,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from daemon.logs import get_log
 from daemon.loops.context import Context
 from daemon.loops.handling.common import refusal_of
+from daemon.ports import UnavailableError
 from daemon.swift.paths import Place, opened_by
 from schemas.enums import ReplyErrorCode
 from schemas.kinds import TrainingFields
 from schemas.replies import MAX_FAULTS, Fault, echo, shortened
+
+log = get_log("paths")
 
 _ROWS = re.compile(r"#\d+$")
 _DATA_FILE = (".json", ".jsonl", ".csv", ".parquet")
@@ -99,14 +103,23 @@ async def _is_forbidden(ctx: Context, bounds: _Bounds, path: Path, sent: str) ->
     resolved = await ctx.files.resolve(path)
     if bounds.hold(resolved):
         return False
-    return says_local(sent) or not resolved.is_relative_to(bounds.work) or await ctx.files.exists(path)
+    return says_local(sent) or not resolved.is_relative_to(bounds.work) or await _is_there(ctx, path)
 
 
 async def _is_missing(ctx: Context, place: Place, paths: Iterable[Path], sent: str) -> bool:
     """Whether a value says that it is local, and nothing is there; what an option names may be made by the training."""
     if place[0] == "extra_args" or not says_local(sent):
         return False
-    return not any([await ctx.files.exists(path) for path in paths])
+    return not any([await _is_there(ctx, path) for path in paths])
+
+
+async def _is_there(ctx: Context, path: Path) -> bool:
+    """A path that can't be looked at is none: commands of strangers must not wait for a mount that is dead."""
+    try:
+        return await ctx.files.exists(path)
+    except UnavailableError as error:
+        log.warning("path_unreadable", str(error))
+        return False
 
 
 def _outside(ctx: Context, loc: Place, sent: str) -> Fault:

@@ -31,5 +31,6 @@ HANDLERS: dict[str, Handler] = {
     "node.list": overview.node_list,
     "node.drain": nodes.drain,
     "node.resume": nodes.resume,
+    "node.forget": nodes.forget,
     "system.status": overview.system_status,
 }

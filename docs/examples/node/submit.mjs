@@ -4,7 +4,8 @@ import { randomUUID } from "node:crypto";
 import amqp from "amqplib";
 
 const [model, dataset] = process.argv.slice(2);
-const connection = await amqp.connect(process.env.SWIFT_TRAINER_AMQP_URL);
+const url = process.env.SWIFT_TRAINER_AMQP_URL;
+const connection = await amqp.connect(url);
 const channel = await connection.createConfirmChannel();
 
 const answer = new Promise((resolve, reject) => {
@@ -22,6 +23,7 @@ const request = {
 channel.publish("swift.commands", "job.create", Buffer.from(JSON.stringify(request)), {
   replyTo: "amq.rabbitmq.reply-to",
   messageId: process.env.MESSAGE_ID ?? randomUUID(), // the same id again makes no second job
+  userId: decodeURIComponent(new URL(url).username) || "guest", // whose job it is: the connection's own user, no other
   persistent: true,
 });
 await channel.waitForConfirms();

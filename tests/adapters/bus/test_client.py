@@ -7,11 +7,23 @@ import pytest
 
 from daemon.adapters.rabbit import RabbitBus
 from daemon.client import Client, ClientError
+from daemon.client.connection import user_of
 from schemas.commands import COMMANDS_QUEUE
 from tests.adapters.bus.proxy import Proxy
 from tests.waiting import until
 
 pytestmark = [pytest.mark.services, pytest.mark.usefixtures("rabbit")]
+
+
+@pytest.mark.parametrize(
+    ("url", "user"),
+    [
+        ("amqp://alice:secret@host/", "alice"), ("amqps://team%40a%2Fb:x@host:5671/vhost?heartbeat=5", "team@a/b"),
+        ("amqp://host/", "guest"), ("amqp://:secret@host/", "guest"),
+    ],
+)  # fmt: skip
+def test_the_user_of_a_url(url: str, user: str) -> None:
+    assert user_of(url) == user
 
 
 async def waiting(url: str) -> int:
@@ -37,12 +49,17 @@ async def test_a_call_under_way_ends_with_the_connection(clean_url: str, proxy: 
             await client.call("system.status", timeout_s=5)
 
 
-async def test_a_command_is_from_the_user_that_the_broker_knows(clean_url: str, rabbit: RabbitBus) -> None:
-    async with Client(clean_url) as client:
-        call = asyncio.create_task(client.call("job.list", owner="guest", timeout_s=60))
+@pytest.mark.parametrize(
+    ("signed", "owner", "user"), [(True, None, "guest"), (False, None, None), (False, "guest", "guest")]
+)
+async def test_a_command_is_from_the_user_that_the_broker_knows(
+    clean_url: str, rabbit: RabbitBus, signed: bool, owner: str | None, user: str | None
+) -> None:
+    async with Client(clean_url, signed=signed) as client:
+        call = asyncio.create_task(client.call("job.list", owner=owner, timeout_s=60))
         delivery = await anext(rabbit.commands())
         await rabbit.ack(delivery)
-        assert delivery.user_id == "guest"
+        assert delivery.user_id == user
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call

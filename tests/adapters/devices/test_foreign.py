@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.core.devices import DRIVER_MIB, MOST_NAMED, SeenProcess, mark_foreign
+from daemon.core.devices import DRIVER_MIB, IDLE_MIB, MOST_NAMED, OldDriversDevice, SeenProcess, mark_foreign
 from schemas.enums import DeviceState
 from schemas.events import Device, DeviceProcess
 
@@ -15,7 +15,7 @@ process = st.one_of(
     st.builds(SeenProcess, pid=pid, memory_mib=memory, user=word, command=word, age=word),
 )
 state = st.sampled_from([DeviceState.FREE, DeviceState.FOREIGN, DeviceState.UNHEALTHY])
-device = st.builds(
+new_drivers = st.builds(
     Device,
     node_id=st.just("n"),
     index=st.integers(0, 15),
@@ -24,6 +24,7 @@ device = st.builds(
     state=state,
     processes=st.lists(process, max_size=5).map(tuple),
 )
+device = st.one_of(new_drivers, new_drivers.map(lambda one: OldDriversDevice(**dict(one))))
 devices = st.lists(device, max_size=8, unique_by=lambda one: one.index).map(tuple)
 leases = st.frozensets(st.integers(0, 15))
 limits = st.integers(0, 50_000)
@@ -53,8 +54,10 @@ def test_a_device_is_foreign_exactly_when_others_hold_more_than_allowed(before: 
     for old, new in zip(before, mark_foreign(before, frozenset(), limit), strict=True):
         if old.state is DeviceState.FREE:
             seen = held(old) > limit
-            unseen = (old.memory_used_mib or 0.0) - held(old) - DRIVER_MIB > limit
-            assert (new.state is DeviceState.FOREIGN) == (seen or unseen)
+            unseen = (old.memory_used_mib or 0.0) - held(old)
+            if all(process.memory_mib is not None for process in old.processes):
+                unseen = unseen - DRIVER_MIB if isinstance(old, OldDriversDevice) else unseen * (unseen > IDLE_MIB)
+            assert (new.state is DeviceState.FOREIGN) == (seen or unseen > limit)
 
 
 @given(devices, leases, limits)
@@ -82,7 +85,7 @@ def test_reasons_are_short(before: tuple[Device, ...], limit: int) -> None:
 def test_memory_of_processes_that_cant_be_seen_counts() -> None:
     """In a container NVML shows the memory of all, and the processes of none."""
     hidden = Device(node_id="n", index=0, name="gpu", memory_used_mib=40_000)
-    idle = Device(node_id="n", index=1, name="gpu", memory_used_mib=650)
+    idle = OldDriversDevice(node_id="n", index=1, name="gpu", memory_used_mib=650)
     marked, left = mark_foreign((hidden, idle), frozenset(), 500)
     assert (marked.state, left.state) == (DeviceState.FOREIGN, DeviceState.FREE)
     assert (

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from daemon.adapters.nvml import NvmlDevices, NvmlError
-from daemon.core.devices import SeenProcess, age_text
+from daemon.core.devices import OldDriversDevice, SeenProcess, age_text
 from schemas.enums import DeviceState
 from schemas.events import Device
 from tests.adapters.devices.driver import Driver, Gpu
@@ -43,7 +43,10 @@ async def test_a_reading(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_an_old_driver_counts_its_own_share_as_used(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = Driver(monkeypatch, Gpu(used_mib=1000))
     driver.old = True
-    assert (await NvmlDevices("n", None).read())[0].memory_used_mib == 1600.0
+    (device,) = await NvmlDevices("n", None).read()
+    assert device.memory_used_mib == 1600.0
+    assert isinstance(device, OldDriversDevice)
+    assert device.model_dump() == Device(**dict(device)).model_dump(), "nobody is told more of it"
 
 
 async def test_only_the_named_devices(monkeypatch: pytest.MonkeyPatch) -> None:

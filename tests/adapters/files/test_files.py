@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from daemon.adapters.files import LocalFiles
+from daemon.ports import UnavailableError
 from daemon.swift.checkpoints import Folder, complete, resumable
 from tests.standin.double import checkpoints
 
@@ -195,6 +196,54 @@ async def test_a_file_that_goes_meanwhile_takes_its_checkpoint_along(
 
     monkeypatch.setattr(Path, "read_text", vanishing)
     assert [folder.path.name for folder in await FILES.checkpoints(tmp_path)] == ["checkpoint-10"]
+
+
+# ---------------------------------------------------------------- what can't be read
+
+NO_MEMORY = Path("/proc/self/mem")
+"""Its first bytes are nobody's: reading them is an input/output error, as of a disk or a mount that is away."""
+
+
+async def test_what_can_not_be_read_is_not_taken_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UnavailableError, match="/proc/self/mem can't be read: Input/output error"):
+        await FILES.read(NO_MEMORY, 0, 10)
+
+    def stale(*_: object, **__: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", stale)
+        with pytest.raises(UnavailableError, match="Stale file handle"):
+            await FILES.checkpoints(tmp_path)
+    for look in (FILES.size, FILES.exists):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "stat", stale)
+            with pytest.raises(UnavailableError, match="Stale file handle"):
+                await look(tmp_path / "run.log")
+    assert not await FILES.exists(Path("no\0path"))
+
+
+@pytest.mark.parametrize("name", ["trainer_state.json", "adapter_model.safetensors"])
+async def test_a_checkpoint_that_can_not_be_read_is_not_taken_for_torn(tmp_path: Path, name: str) -> None:
+    path = _save(tmp_path, 5)
+    (path / name).unlink()
+    (path / name).symlink_to(NO_MEMORY)
+    with pytest.raises(UnavailableError, match="checkpoint-5 can't be read: Input/output error"):
+        await FILES.checkpoints(tmp_path)
+
+
+async def test_a_checkpoint_that_is_closed_to_us_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _save(tmp_path, 5)
+    _save(tmp_path, 10)
+    real = Path.read_text
+
+    def closed(self: Path, *args: Any, **named: Any) -> str:
+        if self.parent.name == "checkpoint-10":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(self, *args, **named)
+
+    monkeypatch.setattr(Path, "read_text", closed)
+    assert await _whole(tmp_path) == ["checkpoint-5"]
 
 
 async def _only(run_dir: Path) -> Folder:

@@ -43,6 +43,24 @@ async def test_a_newer_attempts_point_replaces_an_older_ones(store: Store) -> No
     assert await store.points("a", 0, 10) == [old[0], *new]
 
 
+async def test_what_an_attempt_behind_the_newer_ones_begin_had_reached_is_left_out(store: Store) -> None:
+    """Attempt 1 came to step 1500; 2 fell back to 1000 and came to 1200; 3 began anew, and is at 25."""
+    first = [make_point(step, loss=1.0) for step in range(25, 1501, 25)]
+    second = [make_point(step, attempt=2, loss=2.0) for step in range(1025, 1201, 25)]
+    third = [make_point(step, attempt=3, loss=3.0) for step in (1, 25)]
+    await store.add_points("a", second)
+    await store.add_points("a", first)
+    for after, rest in ((-1, 0), (999, 39), (1024, 40), (1025, 40), (1026, 40)):
+        behind = [point for point in second if point.step > after]
+        assert await store.points("a", after, 1000) == [*first[rest:40], *behind], after
+    for after in (1200, 1300, 1499):
+        assert await store.points("a", after, 1000) == [], "nor where the newer one has not come yet"
+    await store.add_points("a", third)
+    assert await store.points("a", -1, 1000) == third
+    assert await store.points("a", 1, 1000) == third[1:]
+    assert await store.points("a", 600, 1000) == []
+
+
 async def test_the_curve_is_read_behind_a_step_over_many_buckets(store: Store) -> None:
     points = [make_point(step, loss=float(step), seconds=step) for step in range(5, 4001, 5)]
     await store.add_points("a", points[400:])

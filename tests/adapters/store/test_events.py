@@ -129,6 +129,29 @@ async def test_a_heartbeat_makes_an_older_update_of_its_node_fail(store: Store) 
     assert not await store.update_node(node, node.model_copy(update={"reason": "lost"}))
 
 
+async def test_a_forgotten_node_is_left_out_until_it_sends_a_heartbeat(store: Store) -> None:
+    node = make_node(internal=NodeInternal(epoch=3))
+    assert await store.put_node(node)
+    forgotten = node.model_copy(update={"internal": NodeInternal(epoch=3, sequence=7, forgotten=True)})
+    assert await store.update_node(node, forgotten)
+    assert await store.nodes() == []
+    kept = await store.get_node("n")
+    assert kept is not None
+    assert (kept.internal.forgotten, kept.internal.epoch) == (True, 3)
+    assert not await store.put_node(make_node(last_heartbeat=at(9))), "it can't leave its lost lease behind that way"
+    assert await store.put_node(make_node(last_heartbeat=at(9), internal=NodeInternal(epoch=3)))
+    [back] = await store.nodes()
+    assert (back.internal.forgotten, back.internal.sequence, back.last_heartbeat) == (False, 7, at(9))
+
+
+async def test_a_node_that_beats_just_then_is_not_forgotten(store: Store) -> None:
+    node = make_node()
+    await store.put_node(node)
+    await store.put_node(make_node(last_heartbeat=at(9)))
+    assert not await store.update_node(node, node.model_copy(update={"internal": NodeInternal(forgotten=True)}))
+    assert [node.node_id for node in await store.nodes()] == ["n"]
+
+
 async def test_nodes_come_by_id(store: Store) -> None:
     for node_id in ("b", "c", "a"):
         await store.put_node(make_node(node_id))

@@ -69,6 +69,7 @@ async def test_no_query_scans_a_collection(mongo: MongoStore, database: str, doc
         await mongo.outbox_done(Subject.JOB, "j00100", waiting)
         assert len(await mongo.events("j00100", 0, 10)) == 1
         assert len(await mongo.points("j00001", 0, 100)) == 29
+        assert len(await mongo.points("j00001", 2000, 100)) == 9
         assert await mongo.update_job(jobs[1], changed(jobs[1], internal={"output_lock": "x"}))
         assert await mongo.delete_job(jobs[2])
     finally:

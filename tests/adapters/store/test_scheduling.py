@@ -42,7 +42,8 @@ async def test_work_waits_in_the_schedulers_order(store: Store) -> None:
 
 async def test_work_says_what_the_scheduler_needs(store: Store) -> None:
     pinned = queued("pinned", 1, gpu_id="2,0", owner="ann", wait_reason="no device")
-    await store.insert_job(changed(pinned, internal={"not_before": at(60), "avoid_devices": (1, 3)}))
+    told = {"not_before": at(60), "avoid_devices": (1, 3), "avoid_node": "n"}
+    await store.insert_job(changed(pinned, node_id="other", internal=told))
     await store.insert_job(queued("counted", 2, gpu_count=4))
     await store.insert_job(export_queued("export", 3, gpu_id="0,1"))
     assert list((await store.waiting(10)).work) == [
@@ -54,13 +55,19 @@ async def test_work_says_what_the_scheduler_needs(store: Store) -> None:
             count=2,
             pinned=(2, 0),
             not_before=at(60),
-            avoid=(1, 3),
+            avoid=(("n", 1), ("n", 3)),
             owner="ann",
             wait_reason="no device",
         ),
         Work(job_id="counted", kind=WorkKind.TRAIN, priority=0, queued_at=at(2), count=4),
         Work(job_id="export", kind=WorkKind.EXPORT, priority=0, queued_at=at(3), count=1, training_type="vlm"),
     ]
+
+
+async def test_devices_to_avoid_of_an_older_document_are_those_of_its_last_node(store: Store) -> None:
+    await store.insert_job(changed(queued("old", 1), node_id="n", internal={"avoid_devices": (1,)}))
+    (work,) = (await store.waiting(10)).work
+    assert work.avoid == (("n", 1),)
 
 
 async def test_trainings_and_exports_hold_devices(store: Store) -> None:

@@ -96,8 +96,11 @@ async def test_a_submitter_acts_on_jobs_of_its_owner_alone(
         await gateway.post(f"/training/jobs/{other['job_id']}/stop", headers=boss)
         # the broker's user of this gateway has no tag that lets it act for somebody else
         stranger = {"Authorization": f"Bearer {TokenFile(file).add('stranger', 'submit', 'alice')}"}
-        said = await gateway.post("/training/llm/jobs", body, 503, headers=stranger)
+        answer = await gateway.http.post("/training/llm/jobs", json=body, headers=stranger)
+        said = checked(answer, 500)
         assert "set_user_tags guest impersonator" in said["detail"]
+        assert said["code"] == "misconfigured"
+        assert "retry-after" not in answer.headers
         code, _, _ = await trainer("token", "remove", "mine", "--file", str(file))
         assert code == 0
         await gateway.get("/training/me", 401, headers=mine)

@@ -61,6 +61,30 @@ async def test_a_reader_that_goes_leaves_nothing_bound(
         await until(as_before, limit_s=10, poll_s=0.5)
 
 
+@pytest.mark.parametrize("path", ["/health", "/healthz", "/readyz", "/metrics", "/training/health", "/ui/"])
+async def test_who_watches_may_ask_for_the_head_alone(standin_settings: Settings, tmp_path: Path, path: str) -> None:
+    async with running_gateway(standin_settings, tmp_path) as gateway:
+        answer = await gateway.http.head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert answer.headers["content-type"] == (await gateway.http.get(path)).headers["content-type"]
+
+
+async def test_a_wrong_method_is_told_the_right_ones(tmp_path: Path) -> None:
+    transport = httpx.ASGITransport(app_on("127.0.0.1", tmp_path))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+        for path, allowed in {
+            "/training/jobs": "GET, POST",
+            "/api/v1/training/llm/jobs": "GET, POST",
+            "/training/jobs/a": "GET, DELETE",
+            "/training/jobs/a/stop": "POST",
+            "/training/queue": "GET",
+            "/healthz": "GET, HEAD",
+            "/ui/": "GET, HEAD",
+        }.items():
+            answer = await http.put(path)
+            assert (answer.status_code, answer.headers["allow"]) == (405, allowed), path
+
+
 async def test_a_key_of_any_length_that_is_taken_is_no_bug(make_model: MakeModel, data: str, served: Served) -> None:
     asked = {"model_path": make_model(), "datasets": [data], "output_dir": "out"}
     gateway = served.gateway

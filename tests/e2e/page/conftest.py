@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import AsyncGenerator
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, async_playwright
+from playwright.async_api import Browser, BrowserContext, async_playwright, expect
 
 from tests.e2e.harness import REPO
 
@@ -14,6 +14,8 @@ ARGUMENTS = (
     "--disable-component-update --disable-sync"
 )
 INSTALL_LIMIT_S = 600
+WAIT_MS = 40_000
+expect.set_options(timeout=WAIT_MS)
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +41,7 @@ async def context(browser: Browser) -> AsyncGenerator[BrowserContext]:
     """A new profile with nothing remembered."""
     said: list[str] = []
     context = await browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-US")
-    context.set_default_timeout(40_000)
+    context.set_default_timeout(WAIT_MS)
     # what a request was answered with is no fault of the page
     context.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
     context.on("weberror", lambda error: said.append(str(error.error)))

@@ -14,7 +14,6 @@ from tests.e2e.page.browsing import opened
 
 pytestmark = pytest.mark.services
 
-expect.set_options(timeout=40_000)
 WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 

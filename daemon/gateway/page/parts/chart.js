@@ -2,6 +2,7 @@
 import { html, useEffect, useRef } from "../html.js";
 import uPlot from "../vendor/uplot.js";
 import { number } from "../format.js";
+import { t } from "../i18n.js";
 
 const HEIGHT = 200;
 export const COLOURS = 8;
@@ -32,7 +33,7 @@ export function Chart({ title, series, theme }) {
           { ...axis, size: 64, values: (_plot, ticks) => ticks.map((tick) => number(tick, 3)) },
         ],
         series: [
-          { label: "step" },
+          { label: t("step") },
           ...series.map((each, index) => ({
             label: each.label,
             stroke: colour(each.place ?? index),
@@ -68,6 +69,6 @@ function table(series) {
 }
 
 function described(title, series) {
-  const last = series.map((each) => `${each.label} ${number(each.points.at(-1)?.[1])}`);
+  const last = series.map((each) => `${each.label === title ? "" : `${each.label} `}${number(each.points.at(-1)?.[1])}`);
   return `${title}: ${last.join(", ")}`;
 }

@@ -4,6 +4,7 @@ import { t } from "../i18n.js";
 import { follow, get } from "../api.js";
 import { commandLine, duration, metricName, moment, number, short, text } from "../format.js";
 import { curve, merged, metrics, MOST_POINTS } from "../curves.js";
+import { gpuCharts, useGpus } from "../gpus.js";
 import { Bar, Facts, Lost, Problem, Status } from "../parts/common.js";
 import { Chart } from "../parts/chart.js";
 import { Log, keptLines } from "../parts/log.js";
@@ -12,13 +13,12 @@ import { Actions } from "../parts/actions.js";
 const LOG_TAIL = 1000;
 const SETTLE_MS = 250;
 const REFRESH_MS = 5000;
-const USE_POINTS = 600;
 
 export function Job({ id, theme, may }) {
   const [job, setJob] = useState(null);
   const [error, setError] = useState(null);
   const [points, setPoints] = useState([]);
-  const [use, setUse] = useState([]);
+  const [gpus, noteGpus] = useGpus(id);
   const [events, setEvents] = useState([]);
   const [lines, setLines] = useState([]);
   const [stands, setStands] = useState(true);
@@ -27,10 +27,15 @@ export function Job({ id, theme, may }) {
   useEffect(() => {
     const stop = new AbortController();
     const again = () => setTurn((number) => number + 1);
-    begin(id, stop.signal, { read, again, setJob, setError, setPoints, setUse, setEvents, setLines, setStands });
+    const state = { read, again, noteGpus, setJob, setError, setPoints, setEvents, setLines, setStands };
+    begin(id, stop.signal, state);
     return () => stop.abort();
   }, [id, turn]);
-  const charts = useMemo(() => metrics(points).map((name) => [name, [{ label: name, points: curve(points, name) }]]), [points]);
+  const charts = useMemo(
+    () => metrics(points).map((name) => [name, [{ label: metricName(name), points: curve(points, name) }]]),
+    [points],
+  );
+  const ofGpus = useMemo(() => gpuCharts(gpus), [gpus]);
   if (!job) return html`<h1><code>${short(id)}</code></h1><${Problem} error=${error} />`;
   // what an order changed is told by the stream, which ends with the job: after a resume it begins anew
   const ordered = () => setTurn((number) => number + 1);
@@ -63,10 +68,10 @@ export function Job({ id, theme, may }) {
         [t("owner"), text(job.owner)],
       ]} />
     </section>
-    ${charts.length > 0 || use.length > 0
+    ${charts.length > 0 || gpus.length > 0
       ? html`<section class="charts" aria-label=${t("curves")}>
           ${charts.map(([name, series]) => html`<${Chart} key=${name} title=${metricName(name)} series=${series} theme=${theme} />`)}
-          ${useCharts(use).map(([name, series]) => html`<${Chart} key=${name} title=${t(name)} series=${series} theme=${theme} />`)}
+          ${ofGpus.map(([name, series]) => html`<${Chart} key=${name} title=${t(name)} series=${series} theme=${theme} />`)}
         </section>`
       : html`<p class="empty">${t("curves.none")}</p>`}
     <${Log} lines=${lines} />
@@ -98,7 +103,8 @@ export function Job({ id, theme, may }) {
 }
 
 // Read what there is, then follow from there on; the document is read again when its status has changed.
-async function begin(id, signal, { read, again, setJob, setError, setPoints, setUse, setEvents, setLines, setStands }) {
+async function begin(id, signal, state) {
+  const { read, again, noteGpus, setJob, setError, setPoints, setEvents, setLines, setStands } = state;
   const standing = async () => {
     const job = await get(`/jobs/${id}`);
     if (!signal.aborted) setJob(job);
@@ -173,7 +179,7 @@ async function begin(id, signal, { read, again, setJob, setError, setPoints, set
         const evaluation = JSON.stringify(data.eval); // an event has the newest one, however old
         setPoints((known) => merged(known, [pointOf(data, evaluation === evaluated ? {} : data.eval)]));
         evaluated = evaluation;
-        if (data.gpus.length > 0) setUse((known) => [...known, data].slice(-USE_POINTS));
+        noteGpus(data);
       } else {
         setEvents((known) => (known.some((one) => one.sequence === event.sequence) ? known : [...known, event]));
         soon();
@@ -203,20 +209,6 @@ function withProgress(job, data) {
 function pointOf({ step, loss, learning_rate, grad_norm, token_acc, memory_gib, seconds_per_step }, evaluation) {
   const figures = loss === null || loss === undefined ? {} : { loss, learning_rate, grad_norm, token_acc, memory_gib, seconds_per_step };
   return { step, ...figures, eval: evaluation };
-}
-
-function useCharts(use) {
-  const indices = [...new Set(use.flatMap((data) => data.gpus.map((gpu) => gpu.index)))];
-  const series = (value) =>
-    indices.map((index) => ({
-      label: `GPU ${index}`,
-      points: use.flatMap((data) => data.gpus.filter((gpu) => gpu.index === index).map((gpu) => [data.step, value(gpu)])),
-    }));
-  if (indices.length === 0) return [];
-  return [
-    ["gpu.utilization", series((gpu) => gpu.utilization)],
-    ["gpu.memory", series((gpu) => (gpu.memory_used_mib === null ? null : gpu.memory_used_mib / 1024))],
-  ];
 }
 
 function eventName(event) {

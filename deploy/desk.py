@@ -143,9 +143,13 @@ def stop_daemon(folder: Path) -> None:
 
 
 def interrupts_raise() -> None:
-    """Take what would end this process as Ctrl-C is taken, so that what was started is ended first."""
-    for number in ENDINGS:
-        signal.signal(number, signal.default_int_handler)
+    """Take what would end this process as Ctrl-C is taken, so that what was started is ended first.
+
+    By raising it: at a SIGINT asyncio cancels its main task, where an exception out of nowhere tears what is awaited.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell sets it aside for its background
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def interrupts_wait() -> None:

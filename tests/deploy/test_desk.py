@@ -86,7 +86,10 @@ def kill_all(folder: Path) -> None:
 
 
 @pytest.mark.services
-async def test_an_interrupted_demo_leaves_nothing_and_kills_nothing(demo: Demo, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("first", "second"), [(signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT)])
+async def test_an_interrupted_demo_leaves_nothing_and_kills_nothing(
+    demo: Demo, tmp_path: Path, first: signal.Signals, second: signal.Signals
+) -> None:
     steering = {"steps": 50, "hold_at": 3, "save_seconds": SAVING_S}
     (tmp_path / "model" / "standin.json").write_text(json.dumps(steering))
     running = demo()
@@ -94,12 +97,13 @@ async def test_an_interrupted_demo_leaves_nothing_and_kills_nothing(demo: Demo, 
     await until(lambda: "running: " in out.read_text() or running.poll() is not None, limit_s=90)
     limit_s = float(services.load(tmp_path / ".demo", "daemon")["stop_limit_s"])
     assert limit_s > Settings.model_fields["stop_grace_seconds"].default + app.STOP_MARGIN_S + app.OUTBOX_BUDGET_S
-    os.kill(running.pid, signal.SIGINT)
+    os.kill(running.pid, first)
     await until(lambda: "demo: interrupted" in out.read_text() or running.poll() is not None)
-    os.kill(running.pid, signal.SIGTERM)  # an impatient one changes nothing
+    os.kill(running.pid, second)  # an impatient one changes nothing
     await until(lambda: running.poll() is not None, limit_s=90)
     shown = f"{out.read_text()}\n{log.read_text()[-3000:]}"
     assert running.returncode == 130, shown
+    assert "Traceback" not in out.read_text(), shown
     assert out.read_text().splitlines()[-1] == "demo: interrupted; stopping what was started", shown
     assert "daemon_stopped" in log.read_text(), shown
     assert "daemon_killed" not in log.read_text(), shown

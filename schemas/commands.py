@@ -160,6 +160,35 @@ class ListRequest(Request):
     """Jobs on a page."""
 
 
+MOST_LISTED = 10_000
+"""How far into the queue `queue.list` looks: all that is before an entry has to be planned, to know its turn."""
+
+
+class QueueRequest(Request):
+    """`queue.list`: without fields the front of the queue, as far as the scheduler looks first."""
+
+    page: Annotated[int, Field(ge=1, le=MOST_LISTED)] | None = None
+    """1 is the first, which it is where only a size is given."""
+    size: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Entries on a page; 1,000 where only a page is given. `page` x `size` is at most 10,000: `job.list` has what waits
+    further behind."""
+
+    @property
+    def stretch(self) -> tuple[int, int] | None:
+        """Where the page begins and ends in the queue; None: no page was asked for."""
+        if self.page is None and self.size is None:
+            return None
+        size = self.size or 1000
+        end = (self.page or 1) * size
+        return end - size, end
+
+    @model_validator(mode="after")
+    def _not_too_far(self) -> Self:
+        if self.stretch is not None and self.stretch[1] > MOST_LISTED:
+            raise ValueError(f"page x size is {self.stretch[1]}, at most {MOST_LISTED} can be looked at; use job.list")
+        return self
+
+
 class LogsRequest(JobRef):
     """`job.logs`: the tail, or, with `offset`, a byte range cut at whole lines."""
 
@@ -243,7 +272,7 @@ COMMANDS: dict[str, TypeAdapter[Any]] = {
     "job.metrics": TypeAdapter(MetricsRequest),
     "params.default": TypeAdapter(ParamsRequest),
     "gpu.list": TypeAdapter(Empty),
-    "queue.list": TypeAdapter(Empty),
+    "queue.list": TypeAdapter(QueueRequest),
     "node.list": TypeAdapter(Empty),
     "node.drain": TypeAdapter(DrainRequest),
     "node.resume": TypeAdapter(NodeRef),

@@ -273,7 +273,7 @@ class QueueList(Wire):
 
     jobs: tuple[QueuedJob, ...]
     """In the order of their turns (priority, fair share, age): who can start, or keeps devices, before the ones behind;
-    the first 1,000 of a longer queue."""
+    the first 1,000 of a longer queue, or the page that was asked for."""
     total: int
     """How many wait in all."""
 

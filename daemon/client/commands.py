@@ -180,9 +180,9 @@ class Commands(ABC):
         """`gpu.list`: every node's devices."""
         return await self._result("gpu.list", {})
 
-    async def queue(self) -> QueueList:
-        """`queue.list`: what waits, in the order of the turns, and why."""
-        return await self._result("queue.list", {})
+    async def queue(self, *, page: int | None = None, size: int | None = None) -> QueueList:
+        """`queue.list`: what waits, in the order of the turns, and why; its front, or a page of it."""
+        return await self._result("queue.list", _given(page=page, size=size))
 
     async def nodes(self) -> NodeList:
         """`node.list`: all nodes."""

@@ -25,6 +25,8 @@ from schemas.events import (
 from schemas.jobs import ExportOrder, ExportStop, Internal, Preemption, RememberedReply, StopOrder, TrainingJob
 
 REPLIES_KEPT = 20
+NOT_LOOKED_AT = "waits for the scheduler"
+"""Why a job waits that was queued a moment ago, or behind more than the scheduler looks at."""
 
 
 class About(TypedDict):
@@ -125,7 +127,7 @@ def queued(job: TrainingJob, cause: Cause, *, at: datetime, by: str, reason: str
         completed_at=None,
         devices=(),
         process_id=None,
-        wait_reason="waits for the scheduler",
+        wait_reason=NOT_LOOKED_AT,
         error_code=None,
         error_message=None,
         exit_code=None,

@@ -22,13 +22,13 @@ LOOK_FURTHER = 4
 MOST_LOOKED_AT = 64 * MOST_WAITING
 
 
-async def plan_now(ctx: Context) -> Plan:
-    """What would start now, and why the rest waits.
+async def plan_now(ctx: Context, at_least: int = 0) -> Plan:
+    """What would start now, and why the rest waits; of the front of the queue, or of so much of it as is asked for.
 
     Looks at more than the front of a long queue only where a device is left that nothing there can use: a thousand
     jobs that wait for one busy device, or for one that does not exist, hold up nobody behind them.
     """
-    limit = MOST_WAITING
+    limit = max(MOST_WAITING, at_least)
     while (waiting := await ctx.store.waiting(limit)).work:
         after = {job_id for work in waiting.work for job_id in work.after}
         nodes, held = await asyncio.gather(ctx.store.nodes(), ctx.store.held())
@@ -45,7 +45,8 @@ async def plan_now(ctx: Context) -> Plan:
             preempts=ctx.settings.preemption,
         )
         ctx.meters.observe(PLAN, ctx.clock.monotonic() - began_s)
-        if not decided.left or limit >= MOST_LOOKED_AT:
+        reached = len(decided.turns) >= at_least or not waiting.cut  # of each owner's, it reads a share of the limit
+        if (reached and not decided.left) or limit >= MOST_LOOKED_AT:
             return decided
         limit *= LOOK_FURTHER
     return Plan(starts=(), waits=())

@@ -56,7 +56,7 @@ REQUESTS: dict[str, tuple[Data, ...]] = {
     "job.metrics": ({"job_id": LLM_JOB, "max_points": 500},),
     "params.default": ({"training_type": "vlm"},),
     "gpu.list": ({},),
-    "queue.list": ({},),
+    "queue.list": ({}, {"page": 2, "size": 100}),
     "node.list": ({},),
     "node.drain": ({"node_id": NODE},),
     "node.resume": ({"node_id": NODE},),

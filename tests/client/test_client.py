@@ -36,6 +36,7 @@ async def test_every_command_is_a_method(place: Place, pair: Services) -> None:
         assert job.status == "pending"
         blocked = await client.create(place.request(place.model(), gpu_count=5), start=True)
         assert [waiting.job_id for waiting in (await client.queue()).jobs] == [blocked.job_id]
+        assert (await client.queue(page=2, size=1)).jobs == ()
         assert (await client.stop(blocked)).status == "cancelled"
         assert (await client.resume(blocked)).status == "queued"
         await client.stop(blocked, save=True, grace_seconds=1)

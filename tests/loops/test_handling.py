@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from daemon.loops import fleet
 from schemas.enums import DeviceState, ExportStatus, ReplyErrorCode, TrainingStatus
 from schemas.jobs import TrainingJob
 from schemas.replies import Fault, JobEvents, JobList, JobLogs, JobMetrics, JobStatus, NodeList, QueueList, Reply
@@ -545,6 +546,47 @@ async def test_the_queue_is_shown_in_its_order_with_reasons(world: World) -> Non
         assert [(entry.job_id, entry.position) for entry in queue.jobs] == [(high, 1), (low, 2)]
         assert all(running in entry.wait_reason for entry in queue.jobs)
         assert queue.jobs[1].gpu_id == "0"
+
+
+async def test_a_long_queue_is_shown_in_pages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where one owner has most of it, of whom a round reads only a share."""
+    monkeypatch.setattr(fleet, "MOST_WAITING", 4)
+    async with world.daemon(devices=1):
+        await world.create()
+        await world.clock.settle()
+        body = {**CREATE, "start": True}
+        for number in range(12):
+            owner = "ben" if number == 11 else "anna"
+            reply = await world.reply("job.create", {**body, "output_dir": f"out/{number}"}, user_id=owner)
+            assert reply.ok
+
+        async def page(**fields: int) -> QueueList:
+            return QueueList.model_validate(await world.result("queue.list", fields))
+
+        pages = [await page(page=number, size=5) for number in (1, 2, 3, 4)]
+        assert [len(found.jobs) for found in pages] == [5, 5, 2, 0]
+        assert {found.total for found in pages} == {12}
+        listed = [job for found in pages for job in found.jobs]
+        assert [job.position for job in listed] == list(range(1, 13))
+        assert len({job.job_id for job in listed}) == 12
+        assert (await page(page=1)).jobs == (await page(size=1000)).jobs == tuple(listed)
+        assert await code_of(world, "queue.list", {"page": 11}) is ReplyErrorCode.INVALID_REQUEST
+
+
+async def test_a_job_behind_what_is_looked_at_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "MOST_WAITING", 2)
+    async with world.daemon(devices=1):
+        await world.create()
+        await world.clock.settle()
+        waiting: list[str] = []
+        for _ in range(4):
+            waiting.append(await world.create())
+            await world.clock.advance(2)
+        told = "behind the first 2 of the queue, which are looked at first: 3 are before it"
+        for command in ("job.get", "job.status"):
+            reasons = [(await world.result(command, {"job_id": job_id}))["wait_reason"] for job_id in waiting]
+            assert "device 0 runs job" in str(reasons[0])
+            assert reasons[3] == told
 
 
 async def test_the_systems_state_names_what_is_wrong(world: World) -> None:

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import BaseModel
 
-from schemas.commands import COMMANDS, RESULTS, ListRequest
+from schemas.commands import COMMANDS, RESULTS, ListRequest, QueueRequest
 from schemas.enums import TrainingStatus, TrainingType
 from schemas.replies import JobAccepted, JobDeleted, JobQueued
 from tests.schemas.bodies import command_faults
@@ -32,6 +32,26 @@ def test_every_command_of_the_contract_has_a_request_and_a_result() -> None:
 @pytest.mark.parametrize("command", [name for name in CONTRACT if name != "job.create"])
 def test_unknown_fields_are_refused_and_named(command: str) -> None:
     assert ("nonsense",) in {fault.loc for fault in command_faults(command, {"nonsense": 1})}
+
+
+@pytest.mark.parametrize(
+    ("fields", "stretch"),
+    [
+        ({}, None),
+        ({"page": 1}, (0, 1000)),
+        ({"page": 3, "size": 20}, (40, 60)),
+        ({"size": 5}, (0, 5)),
+        ({"page": 10}, (9000, 10_000)),
+        ({"page": 10_000, "size": 1}, (9999, 10_000)),
+    ],
+)
+def test_a_page_of_the_queue_is_a_stretch_of_it(fields: dict[str, int], stretch: tuple[int, int] | None) -> None:
+    assert QueueRequest.model_validate(fields).stretch == stretch
+
+
+@pytest.mark.parametrize("fields", [{"page": 0}, {"size": 0}, {"size": 1001}, {"page": 11}, {"page": 5001, "size": 2}])
+def test_a_page_of_the_queue_is_not_too_far_behind(fields: dict[str, int]) -> None:
+    assert command_faults("queue.list", fields)
 
 
 @pytest.mark.parametrize("command", ["gpu.list", "queue.list", "node.list", "system.status", "job.list"])

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from daemon.core.lifecycle import ENDED
 from daemon.core.masking import mask
+from daemon.core.moves import NOT_LOOKED_AT
+from daemon.loops import fleet
 from daemon.loops.board import use_of
 from daemon.loops.context import Context
 from daemon.loops.fleet import state_of
@@ -32,12 +34,23 @@ def document(job: TrainingJob) -> dict[str, object]:
 
 async def get(ctx: Context, request: JobRef, _sender: Sender) -> dict[str, object]:
     """The job document."""
-    return document(await get_job(ctx, request.job_id))
+    return document(await _explained(ctx, await get_job(ctx, request.job_id)))
+
+
+async def _explained(ctx: Context, job: TrainingJob) -> TrainingJob:
+    """A job that the scheduler has not looked at, because so many are before it: its reason says that."""
+    if job.status is not TrainingStatus.QUEUED or job.wait_reason != NOT_LOOKED_AT:
+        return job
+    before = await ctx.store.count_waiting(job)
+    if before < fleet.MOST_WAITING:
+        return job
+    text = f"behind the first {fleet.MOST_WAITING:,} of the queue, which are looked at first: {before:,} are before it"
+    return job.model_copy(update={"wait_reason": text})
 
 
 async def status(ctx: Context, request: JobRef, _sender: Sender) -> JobStatus:
     """Where a job stands, without its request."""
-    job = await get_job(ctx, request.job_id)
+    job = await _explained(ctx, await get_job(ctx, request.job_id))
     shown = {name: getattr(job, name) for name in JobStatus.model_fields if hasattr(job, name)}
     memory = {
         str(use.index): GpuMemory(

@@ -8,7 +8,7 @@ from daemon.loops.context import Context
 from daemon.loops.fleet import MOST_WAITING, devices_of, plan_now, state_of
 from daemon.loops.handling.common import Sender
 from daemon.ports import ToolchainError
-from schemas.commands import Empty
+from schemas.commands import Empty, QueueRequest
 from schemas.replies import GpuList, Node, NodeList, QueuedJob, QueueList, SystemStatus
 
 
@@ -19,9 +19,11 @@ async def gpu_list(ctx: Context, _request: Empty, _sender: Sender) -> GpuList:
     return GpuList(gpus=devices, total=len(devices))
 
 
-async def queue_list(ctx: Context, _request: Empty, _sender: Sender) -> QueueList:
-    """The front of the queue in the order in which it would start, each with the reason it waits; and how many wait."""
-    decided = await plan_now(ctx)
+async def queue_list(ctx: Context, request: QueueRequest, _sender: Sender) -> QueueList:
+    """The front of the queue, or a page of it, in the order in which it would start, each with the reason it waits; and
+    how many wait."""
+    begin, end = request.stretch or (0, MOST_WAITING)
+    decided = await plan_now(ctx, end if request.stretch else 0)
     reasons = {(work.job_id, work.kind): reason for work, reason in decided.waits}
     starts = {(start.work.job_id, start.work.kind): start for start in decided.starts}
     kept = {(each.work.job_id, each.work.kind): each for each in decided.reservations}
@@ -44,7 +46,7 @@ async def queue_list(ctx: Context, _request: Empty, _sender: Sender) -> QueueLis
             node_id=starts[key].node_id if key in starts else kept[key].node_id if key in kept else None,
             expected_start=kept[key].starts_at if key in kept else None,
         )
-        for place, work in enumerate(decided.turns[:MOST_WAITING], 1)
+        for place, work in enumerate(decided.turns[begin:end], begin + 1)
         if (key := (work.job_id, work.kind))
     )
     return QueueList(jobs=jobs, total=await ctx.store.count_waiting())

@@ -186,36 +186,30 @@ async def test_a_stop_saves_and_a_resume_goes_on_from_there(
         assert_gapless(found.durable(job_id))
 
 
-@pytest.mark.parametrize(
-    ("change", "code", "telling"),
-    [
-        ({"model_type": None, "template": None, **QUICK}, "bad_argument", "model_type"),
-        ({"extra_args": {"check_model": False, "optim": "no_such_optimizer"}}, "bad_argument", "no_such_optimizer"),
-        ({"datasets": ["BROKEN"], **QUICK}, "dataset_error", ""),
-    ],
+FAILING: tuple[tuple[str, Json, str], ...] = (
+    ("bad_argument", {"model_type": None, "template": None, **QUICK}, "model_type"),
+    ("bad_argument", {"extra_args": {"check_model": False, "optim": "no_such_optimizer"}}, "no_such_optimizer"),
+    ("dataset_error", {"datasets": ["broken.jsonl"], **QUICK}, ""),
 )
-async def test_a_failing_job_says_why(
-    real_settings: Settings,
-    tiny: dict[str, str],
-    work: Path,
-    amqp_url: str,
-    change: Json,
-    code: str,
-    telling: str,
-) -> None:
-    broken = work / "broken.jsonl"
-    broken.write_text('{"messages": [\n{"messages"')
-    if change.get("datasets"):
-        change = {**change, "datasets": [str(broken)]}
-    request = {name: value for name, value in seed_request(tiny, **change, start=True).items() if value is not None}
-    async with probe(amqp_url) as found, running_daemon(real_settings, work, found):
-        job_id = (await found.call("job.create", request))["job_id"]
-        failed = (await found.status(job_id, "failed", START_LIMIT_S))["data"]
-        assert failed["error_code"] == code, failed
-        assert telling in failed["error_message"]
-        assert failed["exit_code"] not in (None, 0)
-        job = await found.call("job.get", {"job_id": job_id})
-        assert (job["status"], job["error_message"]) == ("failed", failed["error_message"])
+"""The code, what is changed in the seed's example, and a part of the line that a person would look for."""
+
+
+async def test_failing_jobs_say_why(real_settings: Settings, tiny: dict[str, str], work: Path, amqp_url: str) -> None:
+    (work / "broken.jsonl").write_text('{"messages": [\n{"messages"')
+    devices = {"SWIFT_TRAINER_DEVICES": f"cpu:{len(FAILING)}"}  # side by side: most of it is ms-swift's start
+    async with probe(amqp_url) as found, running_daemon({**real_settings, **devices}, work, found):
+        jobs: list[str] = []
+        for place, (_, change, _) in enumerate(FAILING):
+            request = seed_request(tiny, **change, gpu_id=str(place), output_dir=f"output/{place}", start=True)
+            asked = {name: value for name, value in request.items() if value is not None}
+            jobs.append((await found.call("job.create", asked))["job_id"])
+        for job_id, (code, _, telling) in zip(jobs, FAILING, strict=True):
+            failed = (await found.status(job_id, "failed", START_LIMIT_S))["data"]
+            assert failed["error_code"] == code, failed
+            assert telling in failed["error_message"]
+            assert failed["exit_code"] not in (None, 0)
+            job = await found.call("job.get", {"job_id": job_id})
+            assert (job["status"], job["error_message"]) == ("failed", failed["error_message"])
 
 
 async def test_a_training_outlives_the_daemon_and_is_taken_up_again(

@@ -472,6 +472,16 @@ async def test_no_range_of_a_log_shows_a_part_of_a_token(world: World, limit: in
             assert part.next_offset >= offset
             at_start = offset == 0 or text[offset - 1] in "\r\n"
             assert part.offset == offset if at_start else part.offset <= offset
+        lines: list[str] = []
+        offset, eof = 0, False
+        while not eof:
+            body = {"job_id": job_id, "offset": offset, "limit": limit}
+            part = JobLogs.model_validate(await world.result("job.logs", body))
+            lines += part.lines
+            offset, eof = part.next_offset, part.eof
+        assert lines[0] == "begin"
+        assert lines[-2:] == ["bar", f"{'x' * 60} ***"]
+        assert text[offset:] == "end, unfinished"
 
 
 async def test_a_line_longer_than_any_is_shown_once_and_passed(world: World) -> None:

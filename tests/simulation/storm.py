@@ -1,7 +1,9 @@
 """The storm: what goes wrong with the world around the ports, each at moments that the seed chooses; and its end."""
 
+from collections.abc import Iterator
+
 from tests.simulation.daemons import Daemons
-from tests.simulation.hosts import Hosts
+from tests.simulation.hosts import Hosts, RunRecord
 from tests.simulation.lives import Life
 from tests.simulation.stage import CALM, Stage, Weather
 from tests.simulation.twins import SimBroker, SimFiles
@@ -9,6 +11,8 @@ from tests.simulation.twins import SimBroker, SimFiles
 OUTAGES_S = (0.5, 5.0, 25.0)
 PARTITIONS_S = (3.0, 35.0, 70.0)
 JUMPS_S = (1.0, 60.0, 4000.0)
+CUT_AT_START_S = 80.0
+LOOK_S = 0.05
 
 
 class Storm:
@@ -22,6 +26,7 @@ class Storm:
         self._broker = broker
         self._files = files
         self.lasts_s = self._dice.uniform(10, 50)
+        self._cuts_at_start = bool(daemons.lost_s) and stage.dice("cut at a start").random() < 0.5
         self.over = False
 
     def plan(self) -> None:
@@ -51,6 +56,9 @@ class Storm:
         for blow, most in blows:
             for _ in range(dice.randint(0, most)):
                 stage.after(dice.uniform(0, self.lasts_s), blow)
+        if self._cuts_at_start and len(self._daemons.nodes) > 1:
+            self.lasts_s += CUT_AT_START_S
+            stage.play(self._cut_off_starting())
         stage.after(self.lasts_s, self._end)
 
     def _end(self) -> None:
@@ -142,6 +150,29 @@ class Storm:
             self._broker.dispatch()
 
         self._stage.after(self._dice.choice(PARTITIONS_S), heal)
+
+    def _cut_off_starting(self) -> Iterator[float]:
+        """A node is cut off while it starts a training, and is back when the next attempt starts elsewhere: what it had
+        to tell comes then."""
+        dice = self._stage.dice("back at a start")
+        while (run := self._starting()) is None:
+            yield LOOK_S
+        self._stage.note(f"{run.node_id} is cut off while {run.process.run_id} starts")
+        self._stage.cut_off.add(run.node_id)
+        while (there := self._starting(run)) is None and not self.over:
+            yield LOOK_S
+        yield dice.uniform(0, 0.5)
+        self._stage.note(f"{run.node_id} is connected again while {there and there.process.run_id} starts")
+        self._stage.cut_off.discard(run.node_id)
+        self._broker.dispatch()
+
+    def _starting(self, before: RunRecord | None = None) -> RunRecord | None:
+        """A training that has only just begun; of the same job elsewhere, where one before it is given."""
+        for run in self._hosts.living():
+            fits = before is None or (run.job_id == before.job_id and run.node_id != before.node_id)
+            if fits and not run.exports and run.step == 0:
+                return run
+        return None
 
     def _cut(self) -> None:
         self._stage.note("the connections to the broker break")

@@ -168,6 +168,7 @@ async def _range(
         data += await _read_all(ctx, path, begin + len(data), MOST_LINE - len(data))
         at_end = begin + len(data) >= size
         cut = _first_whole(data) or (len(data) if len(data) >= MOST_LINE or (at_end and final) else 0)
+        at_end = at_end and cut in (0, len(data))  # what is behind that line was read, and is not shown yet
     lines = shown(_lines(data[:cut], begin, whole_first=True))
     if request.max_lines is not None and len(lines) > request.max_lines:
         lines = lines[: request.max_lines]

@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import services
 
@@ -149,7 +150,11 @@ def interrupts_raise() -> None:
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell sets it aside for its background
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+        signal.signal(number, _interrupt)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    signal.raise_signal(signal.SIGINT)
 
 
 def interrupts_wait() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import io
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import aio_pika
@@ -26,6 +26,11 @@ from tests.faults.witness import Witness
 from tests.waiting import until
 
 pytestmark = [pytest.mark.services, pytest.mark.usefixtures("found")]
+
+
+def without_bars(lines: Iterable[str]) -> list[str]:
+    """Of a bar that is drawn anew, what is shown depends on where the log was cut into pages."""
+    return [line for line in lines if "%|" not in line]
 
 
 async def test_every_command_is_a_method(place: Place, pair: Services) -> None:
@@ -105,7 +110,7 @@ async def test_a_watch_misses_nothing_over_a_restart_of_the_broker(place: Place,
         assert durable == list((await client.history(job, limit=1000)).events)
         assert [event.sequence for event in durable] == list(range(1, len(durable) + 1))
         assert {CHECKPOINT_TYPE, EXPORT_TYPE, PROGRESS_TYPE} <= {event.type for event in seen}
-        assert tuple(lines) == (await client.logs(job, tail=10_000)).lines
+        assert without_bars(lines) == without_bars((await client.logs(job, tail=10_000)).lines)
         assert [event async for event in client.watch(job, after=len(durable) - 1)] == durable[-1:]
     await place.end(daemon, signal.SIGTERM)
 

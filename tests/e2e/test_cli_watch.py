@@ -281,18 +281,23 @@ MISTAKES = {
     'call job.get {"job_id":1e400}': 1, "params nosuch": 2, "schema nosuch": 2,
     "submit": 2, "submit /no/such": 2, "submit /": 2, "submit - --set x": 2, "nosuch": 2,
 }  # fmt: skip
+NOT_JSON = ("call", "schema", "submit", "nosuch")
+"""What has no `--json`, or is tried with it elsewhere."""
 
 
 async def test_a_mistake_is_told_without_a_traceback(standin_settings: Settings, work: Path, amqp_url: str) -> None:
+    turns = asyncio.Semaphore(os.cpu_count() or 1)
+
+    async def told(words: str, wanted: int, *more: str) -> str:
+        async with turns:
+            code, out, err = await trainer(*words.split(" "), *more, settings=standin_settings, stdin="a: b")
+        assert code == wanted, (words, more, out, err)
+        assert err.strip(), words
+        assert "Traceback" not in err, (words, err)
+        return err
+
     async with probe(amqp_url) as found, running_daemon(standin_settings, work, found):
-        for words, wanted in MISTAKES.items():
-            code, out, err = await trainer(*words.split(" "), settings=standin_settings, stdin="a: b")
-            assert code == wanted, (words, out, err)
-            assert err.strip(), words
-            assert "Traceback" not in err, (words, err)
-            command = words.split(" ")
-            if command[0] in ("call", "schema", "submit", "nosuch"):
-                continue
-            code, out, err = await trainer(*command, "--json", settings=standin_settings)
-            assert code == wanted, (words, out, err)
-            assert json.loads(err)["error"]["message"], words
+        await asyncio.gather(*(told(words, wanted) for words, wanted in MISTAKES.items()))
+        as_json = {words: MISTAKES[words] for words in MISTAKES if words.split(" ")[0] not in NOT_JSON}
+        for err in await asyncio.gather(*(told(words, wanted, "--json") for words, wanted in as_json.items())):
+            assert json.loads(err)["error"]["message"]

@@ -3,6 +3,7 @@
 A tiny model trains, is followed step by step, stopped with a checkpoint, resumed, fails and says why.
 """
 
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -136,7 +137,7 @@ async def test_the_seeds_example_trains_is_followed_step_by_step_and_merged(
         assert processes_of(job_id) == []
 
 
-async def test_a_stop_saves_and_a_resume_goes_on_from_there(
+async def test_a_training_outlives_the_daemon_a_stop_saves_and_a_resume_goes_on_from_there(
     real_settings: Settings, tiny: dict[str, str], work: Path, amqp_url: str
 ) -> None:
     request = seed_request(
@@ -150,8 +151,14 @@ async def test_a_stop_saves_and_a_resume_goes_on_from_there(
         start=True,
         **QUICK,
     )
-    async with probe(amqp_url) as found, running_daemon(real_settings, work, found):
-        job_id = (await found.call("job.create", request))["job_id"]
+    async with AsyncExitStack() as stack:
+        found = await stack.enter_async_context(probe(amqp_url))
+        async with running_daemon(real_settings, work, found) as first:
+            job_id = (await found.call("job.create", request))["job_id"]
+            await found.status(job_id, "running", START_LIMIT_S)
+            await first.stop()
+        assert len(processes_of(job_id)) > 1
+        await stack.enter_async_context(running_daemon(real_settings, work, found))
         await found.until(
             lambda event: event["subject"] == job_id and event["data"].get("step", 0) >= 33, START_LIMIT_S
         )
@@ -210,23 +217,6 @@ async def test_failing_jobs_say_why(real_settings: Settings, tiny: dict[str, str
             assert failed["exit_code"] not in (None, 0)
             job = await found.call("job.get", {"job_id": job_id})
             assert (job["status"], job["error_message"]) == ("failed", failed["error_message"])
-
-
-async def test_a_training_outlives_the_daemon_and_is_taken_up_again(
-    real_settings: Settings, tiny: dict[str, str], work: Path, amqp_url: str
-) -> None:
-    request = seed_request(tiny, logging_steps=1, dataloader_num_workers=0, auto_export=False, start=True, **QUICK)
-    async with probe(amqp_url) as found:
-        async with running_daemon(real_settings, work, found) as daemon:
-            job_id = (await found.call("job.create", request))["job_id"]
-            await found.status(job_id, "running", START_LIMIT_S)
-            await daemon.stop()
-        assert len(processes_of(job_id)) > 1
-        async with running_daemon(real_settings, work, found):
-            await found.status(job_id, "completed", START_LIMIT_S)
-            points = (await found.call("job.metrics", {"job_id": job_id}))["points"]
-            assert [point["step"] for point in points if point["loss"] is not None] == list(range(1, 64))
-            assert_gapless(found.durable(job_id))
 
 
 async def test_an_option_that_this_ms_swift_does_not_have_is_refused_at_once(

@@ -53,8 +53,8 @@ async def test_a_line_without_an_end_costs_nothing(room: Room, store: MongoStore
         assert (tail["next_offset"], tail["eof"]) == (path.stat().st_size, True)
         assert ["'loss'" in line for line in tail["lines"]] == [True] * 19
         middle = await room.probe.call("job.logs", {"job_id": job_id, "offset": BLOB_BYTES // 2, "limit": 1024 * 1024})
-        assert (len(middle["lines"]), middle["next_offset"]) == (1, BLOB_BYTES // 2 + 1024 * 1024)
-        assert middle["lines"][0].endswith(" bytes cut]")
+        # no line is shown from its middle, where half a token would be no token; and reading on comes to its end
+        assert (middle["lines"], middle["next_offset"]) == ([], BLOB_BYTES // 2 + 1024 * 1024)
     finally:
         path.unlink()
 

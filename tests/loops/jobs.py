@@ -1,12 +1,19 @@
 """Jobs at the stages at which tests begin, and what tests do to them."""
 
-from schemas.enums import TrainingStatus
-from schemas.replies import Reply
+from schemas.enums import ReplyErrorCode, TrainingStatus
+from schemas.jobs import TrainingJob
+from schemas.replies import Fault, Reply
 from tests.loops.rig import CREATE, Training, World
 
 POLL_S = 2.0
 S = TrainingStatus
 PENDING = {**CREATE, "start": False}
+VLM: dict[str, object] = {
+    "training_type": "vlm",
+    "model_path": "Qwen/Qwen2.5-VL-7B-Instruct",
+    "data_path": "modelscope/coco_2014_caption#20",
+    "datasets": None,
+}
 
 
 async def pending(world: World, **fields: object) -> str:
@@ -47,3 +54,39 @@ async def completed(world: World, **fields: object) -> tuple[str, Training]:
     await world.clock.advance(1)
     assert (await world.job(job_id)).status is S.COMPLETED
     return job_id, training
+
+
+async def code_of(world: World, command: str, body: dict[str, object]) -> ReplyErrorCode:
+    """The code of the refusal of a command that must be refused."""
+    return (await refused(world, command, body)).code
+
+
+async def refused(world: World, command: str, body: dict[str, object]) -> "Refusal":
+    """The refusal of a command that must be refused."""
+    reply: Reply = await world.reply(command, body)
+    assert reply.error is not None, f"{command} was carried out"
+    return Refusal(reply.error.code, reply.error.message, reply.error.details)
+
+
+class Refusal:
+    """What a refusal says, and of what."""
+
+    def __init__(self, code: ReplyErrorCode, message: str, details: tuple[Fault, ...]) -> None:
+        self.code, self.message = code, message
+        self.places = {fault.loc for fault in details}
+        self.inputs = [fault.input for fault in details]
+
+
+async def set_job(world: World, job_id: str, **fields: object) -> TrainingJob:
+    """Put a job where a test needs it."""
+    job = await world.job(job_id)
+    assert await world.store.update_job(job, job.model_copy(update=fields))
+    return await world.job(job_id)
+
+
+async def ended(world: World, status: TrainingStatus = S.COMPLETED, **fields: object) -> TrainingJob:
+    """A job that has ended, with two checkpoints."""
+    job = await set_job(world, await world.create(start=False, **fields), status=status)
+    for step in (4, 8):
+        world.files.add_checkpoint(job.run_dir or "", step)
+    return await set_job(world, job.id, best_checkpoint_path=f"{job.run_dir}/checkpoint-4")

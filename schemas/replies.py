@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from pydantic import ConfigDict, ValidationError
@@ -374,6 +374,12 @@ def faults_of(error: ValidationError, *, skip: int = 0) -> tuple[Fault, ...]:
         secret = any(isinstance(part, str) and is_secret_name(part) for part in loc)
         faults.append(Fault(loc=tuple(map(_short, loc)), message=message, input="***" if secret else echo(given)))
     return tuple(faults)
+
+
+def first_of(faults: Sequence[Fault]) -> str:
+    """The message of a refusal: its first fault, with its place."""
+    where = ".".join(map(str, faults[0].loc)) or "the body"
+    return f"{where}: {faults[0].message}"
 
 
 def _wrong_tag(loc: Loc, given: object, context: Mapping[str, object]) -> tuple[Loc, str, object]:

@@ -14,6 +14,7 @@ from datetime import datetime
 from enum import Enum
 from typing import cast
 
+from daemon.core.clocks import whole_ms
 from daemon.core.lifecycle import HOLDS_DEVICES
 from daemon.core.turns import order
 from daemon.core.work import Held, Work, WorkKind, end_of
@@ -62,7 +63,7 @@ def plain(value: object) -> object:
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, datetime):
-        return value.replace(microsecond=value.microsecond // 1000 * 1000)
+        return whole_ms(value)
     return value
 
 

@@ -99,7 +99,7 @@ def _document(letter: Letter) -> Json:
         "id": letter.letter_id,
         "command": letter.command,
         "reason": letter.reason,
-        "message_id": readable(message.message_id or "") or None,
-        "correlation_id": readable(message.correlation_id or "") or None,
+        "message_id": message.message_id and readable(message.message_id),
+        "correlation_id": message.correlation_id and readable(message.correlation_id),
         "body": letter.body,
     }

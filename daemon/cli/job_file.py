@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from daemon.client import RefusedError
 from schemas.enums import ReplyErrorCode
 from schemas.kinds import CREATE_REQUEST, LLMTrainingJobCreateRequest, VLMTrainingJobCreateRequest
-from schemas.replies import Fault, Loc, faults_of
+from schemas.replies import Fault, Loc, faults_of, first_of
 
 SHORT_NAMES = {"lr": "learning_rate"}
 UNKNOWN_FIELD = "is not a field here"
@@ -93,8 +93,7 @@ def check(request: Mapping[str, object]) -> None:
         CREATE_REQUEST.validate_json(json.dumps(request))
     except ValidationError as error:
         faults = faults_of(error, skip=1 if request.get("training_type") in FIELDS else 0)
-        where = ".".join(map(str, faults[0].loc)) or "the body"
-        raise RefusedError(ReplyErrorCode.INVALID_REQUEST, f"{where}: {faults[0].message}", faults) from None
+        raise RefusedError(ReplyErrorCode.INVALID_REQUEST, first_of(faults), faults) from None
 
 
 def read_job(text: str, settings: Iterable[str] = ()) -> JobFile:

@@ -1,4 +1,4 @@
-"""How far two clocks are apart, as far as the way between them lets it be told.
+"""Times as the store has them, and how far two clocks are apart, as far as the way between them lets it be told.
 
 Every node measures its own clock against the store's, which all nodes see, and keeps that with its heartbeat; the
 difference of two nodes' figures is how far they are apart. When a heartbeat is seen says nothing of that: heartbeats
@@ -9,6 +9,11 @@ from datetime import datetime
 
 LONGEST_WAY_S = 1.0
 """There and back; half of it is the most that a figure is wrong by."""
+
+
+def whole_ms(at: datetime) -> datetime:
+    """A time as the store keeps it: cut to milliseconds."""
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
 def behind_s(asked: datetime, there: datetime, answered: datetime) -> float | None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TypedDict
 
+from daemon.core.clocks import whole_ms
 from daemon.core.lifecycle import ENDED, HOLDS_DEVICES, Cause, next_status
 from daemon.core.progress import Progress, progress_fields
 from schemas.enums import ErrorCode, ExportStatus, TrainingStatus, TrainingType
@@ -115,8 +116,8 @@ def queued(job: TrainingJob, cause: Cause, *, at: datetime, by: str, reason: str
     reached behind the checkpoint from which the next one goes on."""
     cleared = with_internal(job, stop=None, stopped_for=None, preemption=None, output_lock=job.run_dir, **internal)
     if cause is not Cause.START:
-        begin = _begin(cleared, _step_of(cleared.internal.resume_from))
-        cleared = cleared.model_copy(update={**progress_fields(begin), "attempt": job.attempt + 1})
+        begin = progress_fields(_begin(cleared))
+        cleared = cleared.model_copy(update={**begin, "attempt": job.attempt + 1})
     return move(
         cleared,
         cause,
@@ -138,15 +139,12 @@ def queued(job: TrainingJob, cause: Cause, *, at: datetime, by: str, reason: str
     )
 
 
-def _begin(job: TrainingJob, step: int) -> Progress:
-    """Where an attempt begins."""
-    return Progress(step=step, total_steps=job.total_steps if job.internal.resume_from else None)
-
-
-def _step_of(checkpoint: str | None) -> int:
-    """The step of `.../checkpoint-120`; 0 without one."""
+def _begin(job: TrainingJob) -> Progress:
+    """Where an attempt begins: at 120 where it goes on from `.../checkpoint-120`, else at 0."""
+    checkpoint = job.internal.resume_from
     number = (checkpoint or "").rpartition("-")[2]
-    return int(number) if number.isdecimal() else 0
+    step = int(number) if number.isdecimal() else 0
+    return Progress(step=step, total_steps=job.total_steps if checkpoint else None)
 
 
 def going_on(resume_from: str | None) -> str:
@@ -198,20 +196,20 @@ def claimed(
     argv: tuple[str, ...],
     log_size: int,
     metrics_size: int,
-    resume_step: int = 0,
 ) -> TrainingJob:
-    """Lease devices to a job and begin an attempt, at `resume_step` where it goes on from a checkpoint.
+    """Lease devices to a job and begin an attempt, at the step of the checkpoint where it goes on from one.
 
     What the last attempt reached is forgotten: a step behind the checkpoint is trained, and told of, again.
     """
     resumed = job.internal.resume_from
     attempt = max(1, job.attempt)  # later ones were counted when they were queued
+    begin = _begin(job)
     ready = with_internal(
-        job.model_copy(update=progress_fields(_begin(job, resume_step))),
+        job.model_copy(update=progress_fields(begin)),
         log_offset=log_size,
         attempt_offset=log_size,
         metrics_offset=metrics_size,
-        checkpoint_step=resume_step,
+        checkpoint_step=begin.step,
         not_before=None,
     )
     named = ",".join(map(str, devices))
@@ -249,7 +247,7 @@ def export_moved(
 ) -> TrainingJob:
     """Move a job's export; the job's own status stays."""
     ended = status in {ExportStatus.COMPLETED, ExportStatus.FAILED}
-    time = at.replace(microsecond=at.microsecond // 1000 * 1000)  # the event tells what the document has
+    time = whole_ms(at)  # the event tells what the document has
     moved = with_internal(
         job.model_copy(
             update={

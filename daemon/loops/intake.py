@@ -30,7 +30,7 @@ from daemon.ports import Delivery, UnavailableError
 from daemon.tracing import command_span, current_context
 from schemas.commands import COMMANDS, MAX_BODY_BYTES, QUERIES
 from schemas.enums import ReplyErrorCode
-from schemas.replies import Reply, ReplyError, faults_of
+from schemas.replies import Reply, ReplyError, faults_of, first_of
 
 log = get_log("intake")
 
@@ -127,10 +127,8 @@ def understand(delivery: Delivery) -> Understood:
             raise _dead(ReplyErrorCode.INVALID_JSON, f"the body is not JSON: {unread}") from None
         tagged = command == "job.create" and body.get("training_type") in ("llm", "vlm")  # pyright: ignore[reportUnknownMemberType]
         faults = faults_of(error, skip=1 if tagged else 0)
-        first = ".".join(map(str, faults[0].loc)) or "the body"
-        raise DeadError(
-            ReplyError(code=ReplyErrorCode.INVALID_REQUEST, message=f"{first}: {faults[0].message}", details=faults)
-        ) from None
+        refusal = ReplyError(code=ReplyErrorCode.INVALID_REQUEST, message=first_of(faults), details=faults)
+        raise DeadError(refusal) from None
     job_id = getattr(request, "job_id", None)
     if command == "job.create":  # in one lane with what comes for that job: a late repetition must not overtake its end
         job_id = job_id_of(_key_of(delivery))

@@ -19,7 +19,6 @@ from daemon.loops.resuming import Saved, find_saved
 from daemon.metrics import SCHEDULE
 from daemon.ports import ToolchainError, UnavailableError
 from daemon.swift.argv import datasets_of, export_argv, export_output, sft_argv
-from daemon.swift.checkpoints import step_of
 from daemon.swift.installed import Installed
 from daemon.swift.options import check_extra_args
 from schemas.enums import ErrorCode, ExportStatus, TrainingStatus
@@ -137,7 +136,6 @@ async def _apply(ctx: Context, start: Start) -> bool:
             argv=argv,
             log_size=log_size,
             metrics_size=metrics_size,
-            resume_step=(step_of(Path(resume_from)) or 0) if resume_from else 0,
         )
 
     changed = await _claim(ctx, job_id, claim)

@@ -117,7 +117,6 @@ def test_a_claim_from_a_checkpoint_begins_at_its_step_and_says_so() -> None:
         argv=("swift",),
         log_size=9,
         metrics_size=4,
-        resume_step=40,
     )
     assert (resumed.current_step, resumed.total_steps, resumed.progress, resumed.loss) == (40, 100, 40.0, None)
     internal = resumed.internal

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from daemon.loops.context import Context
 from schemas.enums import ReplyErrorCode
 from schemas.jobs import TrainingJob
-from schemas.replies import Fault, Reply, ReplyError
+from schemas.replies import Fault, Reply, ReplyError, first_of
 from schemas.tracing import TraceContext
 
 
@@ -61,8 +61,7 @@ def conflict(job: TrainingJob, doing: str, hint: str = "") -> RefusedError:
 
 def refusal_of(code: ReplyErrorCode, faults: tuple[Fault, ...]) -> RefusedError:
     """The refusal for faults of the request's fields; its message names the first."""
-    where = ".".join(map(str, faults[0].loc))
-    return RefusedError(code, f"{where}: {faults[0].message}", faults)
+    return RefusedError(code, first_of(faults), faults)
 
 
 def exporting(job: TrainingJob, doing: str) -> RefusedError:
